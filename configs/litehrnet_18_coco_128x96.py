@@ -1,0 +1,7 @@
+"""Lite-HRNet-18 with a 128x96 input: a quarter of the work, for trials on a CPU (the demo, the sports photographs).
+
+CPU:     bash scripts/run_standalone_train.sh 0 --device CPU --model_config litehrnet_18_coco_128x96
+"""
+from configs.coco_base import LITE_18, coco_config
+
+config = coco_config(LITE_18, image_size=(96, 128), batch_size=32)

@@ -1,0 +1,4 @@
+"""Naive Lite-HRNet-18 (ShuffleNetV2 units, 30/60/120/240 channels) on COCO, 256x192; published AP 0.628."""
+from configs.coco_base import NAIVE_18, coco_config
+
+config = coco_config(NAIVE_18, image_size=(192, 256))

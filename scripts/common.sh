@@ -1,0 +1,58 @@
+# Sourced by the other scripts: where the checkout is, error messages, and the launch of a program with its log.
+set -euo pipefail
+root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+
+fail() {
+    echo "error: $*" >&2
+    exit 1
+}
+
+# Prints the comment at the top of the running script.
+usage() {
+    sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+}
+
+wants_help() {
+    [[ ${1:-} == -h || ${1:-} == --help ]]
+}
+
+# Prints the interpreter for the programs: $PYTHON, else that of .venv, else the active one.
+choose_python() {
+    local candidate
+    for candidate in ${PYTHON:+"$PYTHON"} "$root/.venv/bin/python" python3 python; do
+        if command -v -- "$candidate"; then return; fi
+        [[ $candidate != "${PYTHON:-}" ]] || fail "PYTHON=$PYTHON is no program that can be run"
+    done
+    fail "no python found: run 'bash scripts/setup_env.sh', or name one in the variable PYTHON"
+}
+
+# From here on all output goes to the screen and to the file $1. Python would hold lines back in a pipe.
+log_to() {
+    mkdir -p -- "$(dirname -- "$1")" 2>/dev/null && : 2>/dev/null >"$1" || fail "$1: cannot be written"
+    export PYTHONUNBUFFERED=1
+    echo "log: $1"
+    exec > >(exec tee -i -- "$1") 2>&1
+}
+
+time_stamp() {
+    echo "$(date +%Y%m%d_%H%M%S)_$$"
+}
+
+# launch PROGRAM [DEVICE_ID] [options]: becomes the program, so that its exit status and signals are the script's.
+# It stays in the caller's folder, where the paths that the user gave have their meaning.
+launch() {
+    local program=$root/$1 device=0 python
+    shift
+    python=$(choose_python)
+    if wants_help "$@"; then
+        usage
+        exec "$python" "$program" --help
+    fi
+    if (($#)) && [[ $1 != -* ]]; then
+        [[ $1 =~ ^[0-9]+$ ]] || fail "DEVICE_ID must be a non-negative integer, not '$1' (options begin with --)"
+        device=$1
+        shift
+    fi
+    log_to "$root/logs/$(basename -- "$0" .sh)_$(time_stamp).log"
+    exec "$python" "$program" --device_id "$device" "$@"
+}

@@ -1,0 +1,21 @@
+"""The one exception for what a user can mend, and the frame that every program runs in."""
+from __future__ import annotations
+
+import sys
+from typing import Callable
+
+
+class InputError(ValueError):
+    """A file, key or value from outside is wrong; the message is one line that names it and what to do."""
+
+
+def run(main: Callable[[], int]) -> None:
+    """Runs a program: an `InputError` becomes one line on stderr and exit status 1, Ctrl-C exit status 130."""
+    try:
+        sys.exit(main())
+    except InputError as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,215 @@
+"""COCO keypoint annotations and detector boxes as records for the top-down pipeline.
+
+Which persons count, and how they are numbered, follows MMPose 0.29's TopDownCocoDataset; the file formats are
+those of https://cocodataset.org/#format-data and of its keypoint results.
+"""
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.errors import InputError
+from src.mmpose.dataset_info import DatasetInfo
+from src.mmpose.geometry import clip_box
+from src.mmpose.transforms import Compose
+
+PERSON = 1
+
+
+class TopDownDataset:
+    """Records of one person each, and the pipeline that makes samples of them.
+
+    Attributes:
+        info: What the joints mean.
+        records: Dicts with image_file, image_id, bbox_id, rotation, bbox_score, joints_3d and joints_3d_visible
+            (float32 (K, 3): x, y, 0 and label, label, 0) and ann_info, plus bbox or center and scale.
+        skipped: Number of persons or boxes left out because their box is empty, negative or not finite.
+        compose: The pipeline.
+    """
+
+    def __init__(self, info: DatasetInfo, image_size: tuple[int, int], heatmap_size: tuple[int, int],
+                 pipeline: list[dict[str, Any]], seed: int = 0) -> None:
+        """Sets up an empty data set; see `CocoDataset` for the arguments."""
+        self.info = info
+        self.compose = Compose(pipeline)
+        self.records: list[dict[str, Any]] = []
+        self.skipped = 0
+        self._seed = seed
+        self._ann_info = dict(image_size=np.array(image_size), heatmap_size=np.array(heatmap_size),
+                              num_joints=info.num_joints, flip_pairs=info.flip_pairs, flip_index=info.flip_index,
+                              upper_body_ids=info.upper_body)
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return len(self.records)
+
+    def sample(self, index: int, epoch: int = 0) -> dict[str, Any]:
+        """Runs the pipeline on a record; the result depends on seed, epoch and index alone.
+
+        Raises:
+            InputError: the image can't be read.
+        """
+        rng = np.random.default_rng([self._seed, epoch, index])
+        return self.compose({**self.records[index], 'rng': rng})
+
+    def groups(self) -> list[list[int]]:
+        """Numbers of the records of each image, images in order of their first record."""
+        groups: dict[Any, list[int]] = {}
+        for index, record in enumerate(self.records):
+            groups.setdefault(record['image_id'], []).append(index)
+        return list(groups.values())
+
+
+class CocoDataset(TopDownDataset):
+    """Persons of a COCO keypoint file: annotated ones, or the boxes of a detector."""
+
+    def __init__(self, info: DatasetInfo, annotation_file: Path, image_dir: Path, image_size: tuple[int, int],
+                 heatmap_size: tuple[int, int], pipeline: list[dict[str, Any]], *, detection_file: Path | None = None,
+                 score_threshold: float = 0.0, seed: int = 0) -> None:
+        """Reads and checks the files; images are read by `sample` only.
+
+        Args:
+            info: What the joints mean.
+            annotation_file: COCO keypoint JSON.
+            image_dir: Folder of its images.
+            image_size: (width, height) of the network's input in pixels.
+            heatmap_size: (width, height) of the heatmaps.
+            pipeline: Steps of `Compose`.
+            detection_file: JSON list of boxes to use in place of the annotated persons; these have no joints.
+            score_threshold: Boxes of a lower score are left out.
+            seed: Start of all random numbers.
+
+        Raises:
+            InputError: a file or folder is missing, no such format, contradicts itself, or leaves nothing to do.
+        """
+        super().__init__(info, image_size, heatmap_size, pipeline, seed)
+        self._file, self._image_dir = Path(annotation_file), Path(image_dir)
+        content = load_json(self._file)
+        with reading(self._file, 'the file'):
+            images, annotations = content['images'], content['annotations']
+        require(self._image_dir)
+        self._images = self._by_id('image', images)
+        annotations = self._by_id('annotation', annotations)
+        if detection_file is None:
+            self._add_annotations(annotations.values())
+        else:
+            self._add_detections(Path(detection_file), score_threshold)
+
+    def _by_id(self, what: str, items: Sequence[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
+        found: dict[Any, dict[str, Any]] = {}
+        with reading(self._file, f'an {what}'):
+            for item in items:
+                if item['id'] in found:
+                    raise InputError(f'{self._file}: {what} id {item["id"]} stands there twice; ids must differ')
+                found[item['id']] = item
+        return found
+
+    def _add_annotations(self, annotations: Iterable[dict[str, Any]]) -> None:
+        """Adds the persons, ordered by image and then as in the file."""
+        persons: dict[Any, list[dict[str, Any]]] = {image_id: [] for image_id in self._images}
+        for annotation in annotations:
+            what = f'annotation {annotation["id"]}'
+            with reading(self._file, what):
+                if annotation['image_id'] not in persons:
+                    raise InputError(f'{self._file}: {what}: image {annotation["image_id"]!r} is not in the file')
+                person = self._person(annotation)
+                if person:
+                    person['bbox_id'] = len(persons[annotation['image_id']])
+                    persons[annotation['image_id']].append(person)
+        self.records = [person for group in persons.values() for person in group]
+        if not self.records:
+            raise InputError(f'{self._file}: no person with a box and labelled joints; is it a person_keypoints file?')
+
+    def _person(self, annotation: dict[str, Any]) -> dict[str, Any] | None:
+        """The record of an annotation without its bbox_id, None where it is a crowd, unlabelled or without box."""
+        if annotation.get('iscrowd', 0) or not {'bbox', 'keypoints'} <= annotation.keys():
+            return None
+        image = self._images[annotation['image_id']]
+        keypoints = numbers(annotation['keypoints'], 3 * self.info.num_joints).reshape(-1, 3)
+        if not np.isfinite(keypoints).all():
+            raise ValueError('its keypoints are not all finite')
+        box = clip_box(numbers(annotation['bbox'], 4).tolist(), image['width'], image['height'])
+        if not box or not annotation.get('area', 1) > 0:
+            self.skipped += 1
+            return None
+        labelled = np.minimum(1, keypoints[:, 2])
+        if not labelled.any() or annotation.get('num_keypoints') == 0:
+            return None
+        joints, visible = np.zeros((2, self.info.num_joints, 3), np.float32)
+        joints[:, :2], visible[:, :2] = keypoints[:, :2], labelled[:, None]
+        return self._record(annotation['image_id'], box, 1.0, joints, visible)
+
+    def _record(self, image_id: Any, box: Sequence[float], score: float, joints: np.ndarray,
+                visible: np.ndarray) -> dict[str, Any]:
+        return dict(image_file=str(self._image_dir / self._images[image_id]['file_name']), image_id=image_id,
+                    bbox=np.array(box, np.float64), bbox_score=score, rotation=0.0, joints_3d=joints,
+                    joints_3d_visible=visible, ann_info=self._ann_info)
+
+    def _add_detections(self, file: Path, threshold: float) -> None:
+        """Adds a detector's boxes of persons in file order, as they are: not cut to the image."""
+        joints, visible = np.zeros((2, self.info.num_joints, 3), np.float32)
+        visible += 1
+        detections = load_json(file)
+        if not isinstance(detections, list):
+            raise InputError(f'{file}: not a list of detections; give a COCO result file')
+        for number, detection in enumerate(detections):
+            with reading(file, f'detection {number}'):
+                box, score = numbers(detection['bbox'], 4), float(detection['score'])
+                if detection['image_id'] not in self._images:
+                    raise InputError(f'{file}: detection {number}: image {detection["image_id"]!r} '
+                                     f'is not in {self._file}')
+                if detection['category_id'] != PERSON or score < threshold:
+                    continue
+                if not (np.isfinite(box).all() and box[2] > 0 and box[3] > 0):
+                    self.skipped += 1
+                    continue
+                self.records.append(self._record(detection['image_id'], box, score, joints, visible))
+                self.records[-1]['bbox_id'] = len(self.records) - 1
+        if not self.records:
+            raise InputError(f'{file}: no box of a person (category {PERSON}) with a score of {threshold} or more')
+
+
+def require(path: Path) -> Path:
+    """Returns an existing path, raises InputError naming the first part of it that is missing otherwise."""
+    if not path.exists():
+        missing = next(part for part in (*reversed(path.parents), path) if not part.exists())
+        raise InputError(f'{path}: {missing} does not exist; check the data root and its layout')
+    return path
+
+
+def load_json(path: Path) -> Any:
+    """Reads a JSON file; InputError where it is missing, unreadable or no JSON."""
+    try:
+        return json.loads(require(path).read_bytes())
+    except OSError as error:
+        raise InputError(f'{path}: cannot be read ({error.strerror})') from error
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f'{path}: not a JSON file ({error})') from error
+
+
+@contextmanager
+def reading(file: Path, what: str) -> Iterator[None]:
+    """Turns what goes wrong while reading an entry of a file into an InputError that names both."""
+    try:
+        yield
+    except InputError:
+        raise
+    except KeyError as error:
+        raise InputError(f'{file}: {what} has no key {error}; is the file of the right kind?') from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f'{file}: {what} is malformed ({error}); is the file of the right kind?') from error
+
+
+def numbers(values: Any, count: int) -> np.ndarray:
+    """A flat list of exactly `count` numbers as float64 (count,); ValueError or TypeError otherwise."""
+    array = np.asarray(values, np.float64)
+    if array.shape != (count,):
+        raise ValueError(f'{count} numbers expected where there are {array.size}')
+    return array

@@ -1,0 +1,114 @@
+"""From decoded persons to COCO's ten keypoint figures, as in MMPose 0.29."""
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import logging
+from pathlib import Path
+from typing import Any
+
+import json_tricks
+import numpy as np
+
+from src.errors import InputError
+from src.files import atomic_path
+from src.mmpose.nms import oks_nms, soft_oks_nms
+
+METRICS = ('AP', 'AP50', 'AP75', 'APM', 'APL', 'AR', 'AR50', 'AR75', 'ARM', 'ARL')
+BACKENDS = ('xtcocotools', 'pycocotools')
+NMS = {'hard': oks_nms, 'soft': soft_oks_nms, 'none': None}
+
+
+def select(preds: np.ndarray, boxes: np.ndarray, image_ids: np.ndarray, bbox_ids: np.ndarray, *, sigmas: np.ndarray,
+           visibility_threshold: float = 0.2, oks_threshold: float = 0.9, nms: str = 'hard') -> list[dict[str, Any]]:
+    """Drops repeated boxes, rescores the persons, and suppresses doubled ones per image.
+
+    Args:
+        preds: float32 (M, K, 3) x, y in image pixels and joint score.
+        boxes: float32 (M, 6) centre x, y, scale w, h (200 pixels), area (square pixels), box score.
+        image_ids: (M,).
+        bbox_ids: (M,) numbers of the boxes inside their image; the first of equals stays.
+        sigmas: (K,) OKS falloffs.
+        visibility_threshold: Joints scored at or below it don't count in the person's score.
+        oks_threshold: See `nms.oks_nms`.
+        nms: `hard`, `soft` or `none`.
+
+    Returns:
+        COCO results (image_id, category_id, keypoints, score, center, scale), plain Python numbers; images in order
+        of first appearance.
+    """
+    preds, boxes = np.asarray(preds, np.float64), np.asarray(boxes, np.float64)
+    image_ids, bbox_ids, sigmas = np.asarray(image_ids), np.asarray(bbox_ids), np.asarray(sigmas)
+    confident = preds[..., 2] > visibility_threshold
+    scores = (preds[..., 2] * confident).sum(axis=1) / np.maximum(confident.sum(axis=1), 1) * boxes[:, 5]
+
+    rows: dict[int, list[int]] = {}
+    for row, image_id in enumerate(image_ids.tolist()):
+        rows.setdefault(image_id, []).append(row)
+    results = []
+    for image_id, members in rows.items():
+        chosen = np.array(members)[np.unique(bbox_ids[members], return_index=True)[1]]
+        if NMS[nms]:
+            chosen = chosen[NMS[nms](preds[chosen], scores[chosen], boxes[chosen, 4], oks_threshold, sigmas)]
+        results += [dict(image_id=image_id, category_id=1, keypoints=preds[row].ravel().tolist(),
+                         score=float(scores[row]), center=boxes[row, :2].tolist(), scale=boxes[row, 2:4].tolist())
+                    for row in chosen]
+    return results
+
+
+def write_results(results: list[dict[str, Any]], path: Path | str) -> None:
+    """Writes results of `select` as a COCO result file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json_tricks.dumps(results))
+
+
+def default_backend() -> str:
+    """`xtcocotools` where it is installed (it has no wheel for Python 3.12), else `pycocotools`."""
+    return next((name for name in BACKENDS if importlib.util.find_spec(name)), 'pycocotools')
+
+
+def evaluate(results: list[dict[str, Any]], annotation_file: Path | str, *, sigmas: np.ndarray,
+             backend: str | None = None) -> dict[str, float]:
+    """Scores results against a COCO keypoint file. Both backends give the same figures.
+
+    Args:
+        results: What `select` returns.
+        annotation_file: COCO keypoint annotations.
+        sigmas: (K,) OKS falloffs.
+        backend: `xtcocotools` or `pycocotools`; None takes `default_backend`.
+
+    Returns:
+        The `METRICS` in their order; all 0 where there is no result, -1 where the truth has nothing to find.
+
+    Raises:
+        InputError: the backend is unknown or not installed.
+    """
+    coco_class, evaluator_class = _backend(backend or default_backend())
+    if not results:
+        logging.getLogger(__name__).warning('no person was detected: all figures are 0')
+        return dict.fromkeys(METRICS, 0.0)
+    sigmas = np.asarray(sigmas, np.float64)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = coco_class(str(annotation_file))
+        arguments = (truth, truth.loadRes(results), 'keypoints')
+        if evaluator_class.__module__.startswith('xtcocotools'):
+            evaluator = evaluator_class(*arguments, sigmas)
+        else:
+            evaluator = evaluator_class(*arguments)
+            evaluator.params.kpt_oks_sigmas = sigmas
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    return dict(zip(METRICS, map(float, evaluator.stats)))
+
+
+def _backend(name: str) -> tuple[type, type]:
+    if name not in BACKENDS:
+        raise InputError(f'evaluation backend {name!r} is unknown; choose one of {", ".join(BACKENDS)}')
+    try:
+        return (importlib.import_module(f'{name}.coco').COCO, importlib.import_module(f'{name}.cocoeval').COCOeval)
+    except (ImportError, ValueError) as error:  # ValueError: built for another numpy
+        raise InputError(f'evaluation backend {name} cannot be imported ({error}); pip install {name}, or choose '
+                         f'another of {", ".join(BACKENDS)}') from error

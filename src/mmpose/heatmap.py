@@ -1,0 +1,169 @@
+"""Joints to heatmaps (training targets) and heatmaps back to joints.
+
+Encoding and decoding follow MMPose 0.29 to the pixel. `default` decoding is the quarter-pixel shift of Newell et al.
+(ECCV 2016), `dark` is Zhang et al. (CVPR 2020, arXiv 1910.06278), `udp` is Huang et al. (CVPR 2020, arXiv 1911.07524).
+Heatmaps are (..., K, H, W) in [y, x] order; points are (x, y).
+"""
+from __future__ import annotations
+
+import functools
+
+import cv2
+import numpy as np
+
+from src.mmpose.geometry import PIXEL_STD
+
+METHODS = ('none', 'default', 'dark', 'udp')
+
+
+def encode(joints: np.ndarray, visible: np.ndarray, image_size: tuple[int, int], heatmap_size: tuple[int, int],
+           sigma: float = 2, udp: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Draws a Gaussian of peak 1, cut off at 3 sigma, for every visible joint.
+
+    Args:
+        joints: (K, 2 or 3) joints in input pixels; only x and y are read.
+        visible: (K, 1 or more); the first column is the joint's weight, joints at or below 0.5 stay empty.
+        image_size: (width, height) of the network's input.
+        heatmap_size: (W, H) of the heatmaps.
+        sigma: Standard deviation in heatmap pixels.
+        udp: False centres the Gaussian on the nearest heatmap pixel and divides sizes (MMPose's `MSRA`); True centres
+            it on the exact place and divides sizes less one (MMPose's `UDP`, `GaussianHeatMap`).
+
+    Returns:
+        target float32 (K, H, W) and target_weight float32 (K, 1), 0 where the Gaussian lies outside the map.
+    """
+    size = np.asarray(heatmap_size, np.int64)
+    exact = joints[:, :2] / ((np.asarray(image_size) - udp) / (size - udp))
+    nearest = np.trunc(exact + 0.5)  # towards zero, also for negative coordinates, as the reference does
+    radius = int(3 * sigma)
+    outside = ((nearest - radius >= size) | (nearest + radius + 1 < 0)).any(axis=1)
+    weight = np.where(outside, 0, visible[:, 0]).astype(np.float32)
+
+    pixels = np.arange(size.max())
+    offset = (pixels - (exact if udp else nearest)[:, :, None]).astype(np.float32)
+    inside = np.abs(pixels - nearest[:, :, None]) <= radius
+    gaussian = np.exp(offset * offset * np.float32(-0.5 / sigma ** 2)) * inside
+    gaussian[:, 0] *= (weight > 0.5)[:, None]
+    target = np.einsum('ky,kx->kyx', gaussian[:, 1, :size[1]], gaussian[:, 0, :size[0]])
+    return target, weight[:, None]
+
+
+def decode(heatmaps: np.ndarray, center: np.ndarray, scale: np.ndarray, method: str = 'default',
+           kernel: int = 11) -> tuple[np.ndarray, np.ndarray]:
+    """Finds each map's peak and carries it back to the image.
+
+    Args:
+        heatmaps: float32 (N, K, H, W), left unchanged.
+        center: (N, 2) centres of the crops in image pixels.
+        scale: (N, 2) sizes of the crops in units of 200 image pixels.
+        method: `none` (highest pixel), `default` (shifted a quarter pixel towards the higher neighbour), `dark` or
+            `udp` (one Newton step on the logarithm of the blurred map; `udp` also needs crops made with `use_udp`).
+        kernel: Odd width of the blur of `dark` and `udp`: 11 for sigma 2, 17 for sigma 3.
+
+    Returns:
+        keypoints float32 (N, K, 2) in image pixels and scores float32 (N, K, 1), the maxima of the raw maps. A map
+        without a positive value has its peak at heatmap point (-1, -1).
+    """
+    count, joints, height, width = heatmaps.shape
+    maps = heatmaps.reshape(count * joints, height, width)
+    flat = maps.reshape(len(maps), -1)
+    peak = flat.argmax(axis=1)  # the first of equals, in row-major order
+    scores = flat[np.arange(len(flat)), peak]
+    y, x = np.divmod(peak, width)
+    points = np.stack((x, y), axis=1).astype(np.float64)
+    refine = {'none': None, 'default': _quarter_shift, 'dark': _dark_shift, 'udp': _udp_shift}[method]
+    if refine is not None:
+        points += refine(maps, x, y, kernel)
+    points[~(scores > 0)] = -1
+
+    size = np.array([width, height]) - (method == 'udp')
+    extent = scale[:, None] * PIXEL_STD
+    keypoints = points.reshape(count, joints, 2) / size * extent + center[:, None] - extent / 2
+    return keypoints.astype(np.float32), scores.reshape(count, joints, 1).astype(np.float32)
+
+
+def flip_back(flipped: np.ndarray, flip_index: np.ndarray, shift: bool) -> np.ndarray:
+    """Turns the heatmaps of mirrored images into heatmaps of the images.
+
+    Args:
+        flipped: (N, K, H, W) heatmaps of the mirrored images.
+        flip_index: int (K,) permutation that exchanges left and right joints.
+        shift: Move the result one column to the right, column 0 staying: mirroring a crop whose size is divided (not
+            its size less one) misaligns it by that much.
+
+    Returns:
+        A new array (N, K, H, W).
+    """
+    restored = flipped[:, flip_index, :, ::-1]
+    if shift:
+        return np.concatenate((restored[..., :1], restored[..., :-1]), axis=-1)
+    return np.ascontiguousarray(restored)
+
+
+def _quarter_shift(maps: np.ndarray, x: np.ndarray, y: np.ndarray, kernel: int) -> np.ndarray:
+    height, width = maps.shape[1:]
+    shift = np.zeros((len(maps), 2))
+    inner = np.flatnonzero((x > 1) & (x < width - 1) & (y > 1) & (y < height - 1))
+    x, y = x[inner], y[inner]
+    shift[inner, 0] = maps[inner, y, x + 1] - maps[inner, y, x - 1]
+    shift[inner, 1] = maps[inner, y + 1, x] - maps[inner, y - 1, x]
+    return np.sign(shift) / 4
+
+
+def _dark_shift(maps: np.ndarray, x: np.ndarray, y: np.ndarray, kernel: int) -> np.ndarray:
+    """Newton step with derivatives taken over two pixels; no step near the border."""
+    height, width = maps.shape[1:]
+    shift = np.zeros((len(maps), 2))
+    inner = np.flatnonzero((x > 1) & (x < width - 2) & (y > 1) & (y < height - 2))
+    blurred = _blur(maps[inner], kernel, cv2.BORDER_CONSTANT)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        blurred *= (maps[inner].max(axis=(1, 2)) / blurred.max(axis=(1, 2)))[:, None, None]
+    near = _neighbours(blurred, x[inner], y[inner], 2)
+    near = np.log(np.maximum(near, 1e-10)).astype(np.float64)
+    gradient, hessian = _differences(near[:, 1:4, 1:4])
+    hessian[:, 0, 0] = (near[:, 2, 4] - 2 * near[:, 2, 2] + near[:, 2, 0]) / 4
+    hessian[:, 1, 1] = (near[:, 4, 2] - 2 * near[:, 2, 2] + near[:, 0, 2]) / 4
+    hessian[:, 0, 1] = hessian[:, 1, 0] = (near[:, 3, 3] - near[:, 1, 3] - near[:, 3, 1] + near[:, 1, 1]) / 4
+    regular = np.linalg.det(hessian) != 0
+    shift[inner[regular]] = -np.linalg.solve(hessian[regular], gradient[regular, :, None])[..., 0]
+    return shift
+
+
+def _udp_shift(maps: np.ndarray, x: np.ndarray, y: np.ndarray, kernel: int) -> np.ndarray:
+    """Newton step with derivatives taken over one pixel, everywhere."""
+    blurred = np.clip(_blur(maps, kernel, cv2.BORDER_DEFAULT), 0.001, 50)
+    gradient, hessian = _differences(np.log(_neighbours(blurred, x, y, 1)).astype(np.float64))
+    hessian += np.finfo(np.float32).eps * np.eye(2)
+    return -np.linalg.solve(hessian, gradient[..., None])[..., 0]
+
+
+def _differences(near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gradient (M, 2) and Hessian (M, 2, 2) at the middle of 3x3 neighbourhoods (M, 3, 3)."""
+    (_, up, _), (left, middle, right), (_, down, _) = near.transpose(1, 2, 0)
+    gradient = np.stack((right - left, down - up), axis=-1) / 2
+    cross = (near[:, 2, 2] - right - down + 2 * middle - left - up + near[:, 0, 0]) / 2
+    hessian = np.stack((right - 2 * middle + left, cross, cross, down - 2 * middle + up), axis=-1)
+    return gradient, hessian.reshape(-1, 2, 2)
+
+
+def _neighbours(maps: np.ndarray, x: np.ndarray, y: np.ndarray, reach: int) -> np.ndarray:
+    """The (M, 2*reach+1, 2*reach+1) pixels around one point of each map; the border pixels repeat outside."""
+    steps = np.arange(-reach, reach + 1)
+    rows = np.clip(y[:, None] + steps, 0, maps.shape[1] - 1)
+    columns = np.clip(x[:, None] + steps, 0, maps.shape[2] - 1)
+    return maps[np.arange(len(maps))[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _blur(maps: np.ndarray, kernel: int, border: int) -> np.ndarray:
+    """cv2.GaussianBlur with its automatic sigma, for all (M, H, W) maps at once: a separable blur is two products."""
+    rows, columns = (_blur_matrix(size, kernel, border) for size in maps.shape[1:])
+    return np.matmul(rows, np.matmul(maps, columns.T))
+
+
+@functools.lru_cache(maxsize=16)
+def _blur_matrix(size: int, kernel: int, border: int) -> np.ndarray:
+    """float32 (size, size): what the blur makes of each unit vector."""
+    padded = np.pad(np.eye(size, dtype=np.float64), ((kernel // 2,) * 2, (0, 0)),
+                    'constant' if border == cv2.BORDER_CONSTANT else 'reflect')
+    weights = cv2.getGaussianKernel(kernel, 0)[:, 0]
+    return sum(weight * padded[i:i + size] for i, weight in enumerate(weights)).astype(np.float32)

@@ -1,0 +1,91 @@
+"""The MindSpore dataset over our samples; the only file of this package that imports MindSpore."""
+from __future__ import annotations
+
+from typing import Any, Iterator, Protocol
+
+import cv2
+import mindspore.dataset as ds
+import numpy as np
+
+from src.errors import InputError
+
+
+class Samples(Protocol):
+    """What a training set must offer."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    def sample(self, index: int, epoch: int) -> dict[str, np.ndarray]:
+        """The augmented sample `index` of `epoch`."""
+
+
+class EpochOrder(ds.Sampler):
+    """This rank's share of each epoch's order, as numbers epoch * size + index.
+
+    The epoch travels inside the number because workers must know it to draw the epoch's augmentations, and prefetching
+    makes any other way of telling them unsafe.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int | None, start_epoch: int, rank: int, ranks: int) -> None:
+        self.per_rank = size // (batch_size * ranks) * batch_size
+        super().__init__(self.per_rank)
+        self.size, self.seed, self.epoch, self.rank, self.ranks = size, seed, start_epoch, rank, ranks
+
+    def __iter__(self) -> Iterator[int]:
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        order = np.arange(self.size) if self.seed is None else np.random.default_rng(
+            [self.seed, epoch]).permutation(self.size)
+        return iter((order[self.rank::self.ranks][:self.per_rank] + epoch * self.size).tolist())
+
+
+class _Source:
+    """Random access by the numbers of `EpochOrder`."""
+
+    def __init__(self, samples: Samples, replaced: Any) -> None:
+        self.samples, self.replaced = samples, replaced
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        cv2.setNumThreads(1)
+        epoch, index = divmod(int(number), len(self.samples))
+        for further in range(len(self.samples)):
+            try:
+                sample = self.samples.sample((index + further) % len(self.samples), epoch)
+                return sample['img'], sample['target'], sample['target_weight']
+            except InputError:
+                if self.replaced is None:
+                    raise
+                with self.replaced.get_lock():
+                    self.replaced.value += 1
+        raise InputError('no training picture can be read')
+
+
+def train_loader(samples: Samples, batch_size: int, *, seed: int | None, start_epoch: int = 0, workers: int = 2,
+                 replaced: Any = None, rank: int = 0, ranks: int = 1) -> ds.Dataset:
+    """Batches of (img, target, target_weight); an incomplete last batch is left out.
+
+    Args:
+        samples: the training set.
+        batch_size: samples per device and step.
+        seed: with it each epoch has an order of its own; None keeps the order of the file.
+        start_epoch: epoch whose order comes first.
+        workers: processes; 0 reads in threads of this process.
+        replaced: a `multiprocessing.Value('i')`; with it an unreadable picture is replaced by the next readable one
+            and counted there, without it the picture is an error.
+        rank: number of this process among `ranks`.
+        ranks: processes that share the set.
+
+    Raises:
+        InputError: fewer samples than one step needs.
+    """
+    if len(samples) < batch_size * ranks:
+        raise InputError(f'{len(samples)} training samples are fewer than one step takes ({batch_size} x {ranks} devices): '
+                         f'pass --train.batch_size {max(1, len(samples) // ranks)} or less')
+    order = EpochOrder(len(samples), batch_size, seed, start_epoch, rank, ranks)
+    dataset = ds.GeneratorDataset(_Source(samples, replaced), ['img', 'target', 'target_weight'],
+                                  sampler=order, num_parallel_workers=max(1, workers),
+                                  python_multiprocessing=workers > 0, max_rowsize=16)
+    return dataset.batch(batch_size, drop_remainder=True)

@@ -1,0 +1,52 @@
+"""MPII annotations as records for the top-down pipeline, by the rules of MMPose 0.29's TopDownMpiiDataset.
+
+The format is the JSON list (image, center, scale, joints, joints_vis) that HRNet and MMPose use. Its coordinates count
+from one, scales are in units of 200 pixels, and the pipeline's TopDownGetBboxCenterScale adds the padding.
+"""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.errors import InputError
+from src.mmpose.coco import TopDownDataset, load_json, numbers, reading, require
+from src.mmpose.dataset_info import DatasetInfo
+
+CENTER_SHIFT = 15.0  # pixels per scale unit downwards, so that the window doesn't cut the feet off
+
+
+class MpiiDataset(TopDownDataset):
+    """Persons of an MPII annotation file; `bbox_id` is their place in it."""
+
+    def __init__(self, info: DatasetInfo, annotation_file: Path, image_dir: Path, image_size: tuple[int, int],
+                 heatmap_size: tuple[int, int], pipeline: list[dict[str, Any]], *, seed: int = 0) -> None:
+        """Reads and checks the file; images are read by `sample` only. Arguments as for `CocoDataset`.
+
+        Raises:
+            InputError: the file or the folder is missing, the file is no such format or holds no person.
+        """
+        super().__init__(info, image_size, heatmap_size, pipeline, seed)
+        file, folder = Path(annotation_file), Path(image_dir)
+        persons = load_json(file)
+        require(folder)
+        if not isinstance(persons, list) or not persons:
+            raise InputError(f'{file}: not a list of persons; give an MPII annotation file such as mpii_train.json')
+        for number, person in enumerate(persons):
+            with reading(file, f'person {number}'):
+                self.records.append({**self._record(person, folder), 'bbox_id': number})
+
+    def _record(self, person: dict[str, Any], folder: Path) -> dict[str, Any]:
+        count = self.info.num_joints
+        center, scale = numbers(person['center'], 2), float(person['scale'])
+        points = numbers(np.ravel(person['joints']), 2 * count).reshape(count, 2)
+        if not (np.isfinite(points).all() and np.isfinite(center).all() and 0 < scale < np.inf):
+            raise ValueError('center, scale and joints must be finite, and the scale positive')
+        if center[0] != -1:
+            center[1] += CENTER_SHIFT * scale
+        joints, visible = np.zeros((2, count, 3), np.float32)
+        joints[:, :2], visible[:, :2] = points - 1, numbers(person['joints_vis'], count)[:, None]
+        return dict(image_file=str(folder / person['image']), image_id=person['image'], bbox_score=1.0, rotation=0.0,
+                    center=(center - 1).astype(np.float32), scale=np.full(2, scale, np.float32), joints_3d=joints,
+                    joints_3d_visible=visible, ann_info=self._ann_info)

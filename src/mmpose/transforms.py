@@ -1,0 +1,357 @@
+"""The steps from a record to a training sample: MMPose 0.29's top-down pipeline, names and arguments as there.
+
+A pipeline is a list of dicts, `dict(type='TopDownAffine', use_udp=False)`; `Compose` builds and runs it. Each step
+changes the dict it is given, but no array in it (records are shared between samples), and draws its random numbers
+from `results['rng']`, so a sample depends on its seed alone and not on the worker that made it.
+
+Images are uint8 (H, W, 3), BGR as OpenCV reads them until TopDownAffine makes the RGB crop: swapping channels of
+the small crop costs a tenth of swapping those of the image.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, fields
+from difflib import get_close_matches
+from typing import Any
+
+import cv2
+import numpy as np
+
+from src.errors import InputError
+from src.mmpose.geometry import (
+    PIXEL_STD,
+    affine_matrix,
+    box_to_center_scale,
+    grow_to_aspect,
+    transform_points,
+    udp_matrix,
+)
+from src.mmpose.heatmap import encode
+
+Results = dict[str, Any]
+HALF_BODY_PADDING = 1.5
+
+
+def read_image(path: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """Reads an image as `cv2.imread` does (grey, CMYK and 16 bit become 8-bit BGR, EXIF orientation is applied).
+
+    Returns:
+        BGR uint8 (H, W, 3).
+
+    Raises:
+        InputError: the file is missing, empty, cut short or no image.
+    """
+    try:
+        with open(path, 'rb') as file:
+            data = file.read()
+    except OSError as error:
+        raise InputError(f'{path}: image cannot be read ({error.strerror}); check the image directory') from error
+    # The decoder fills up a JPEG that ends early with grey and says nothing. A whole one has its end marker after
+    # the last start of a scan (an embedded thumbnail has both markers too, but further up).
+    cut = data.startswith(b'\xff\xd8') and not data.endswith(b'\xff\xd9') and (
+        data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda'))
+    try:
+        image = None if cut or not data else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        image = None
+    if image is None:
+        reason = 'empty' if not data else 'truncated' if cut else 'not a readable image'
+        raise InputError(f'{path}: {reason}; replace the file or remove it from the annotations')
+    return image
+
+
+def to_planes(image: np.ndarray, factor: np.ndarray | float, offset: np.ndarray | float) -> np.ndarray:
+    """Image (H, W, 3) to planes `image * factor + offset`, float32 (3, H, W); factor and offset may be (3, 1, 1)."""
+    planes = np.array(cv2.split(image), np.float32)
+    planes *= factor
+    planes += offset
+    return planes
+
+
+def half_body_box(joints: np.ndarray, upper_body: Sequence[int], image_size: Sequence[int], want_upper: bool,
+                  visible: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Centre and scale of a window around the visible joints of the upper or the lower body.
+
+    The wanted half is taken if it shows more than two joints, else the other one.
+
+    Args:
+        joints: float32 (K, 2) pixels.
+        upper_body: Numbers of the upper joints; all others are lower.
+        image_size: (width, height) of the network's input.
+        want_upper: Which half to try first; with False the upper half is only taken where the lower one is too poor.
+        visible: (K,), positive where the joint is labelled.
+
+    Returns:
+        centre (2,) and scale (2,) float32, or None where fewer than two joints or no extent would be left.
+    """
+    points, upper, lower = joints.tolist(), [], []  # lists: numpy calls cost more than seventeen points
+    for joint in np.flatnonzero(visible > 0).tolist():
+        (upper if joint in upper_body else lower).append(points[joint])
+    chosen = upper if (want_upper and len(upper) > 2) or len(lower) <= 2 else lower
+    if len(chosen) < 2:
+        return None
+    xs, ys = zip(*chosen)
+    w, h = max(xs) - min(xs), max(ys) - min(ys)
+    if w <= 0 and h <= 0:
+        return None
+    center = np.array((sum(xs) / len(xs), sum(ys) / len(ys)), np.float32)
+    scale = np.array(grow_to_aspect(w, h, image_size[0] / image_size[1]), np.float32) / PIXEL_STD
+    return center, scale * HALF_BODY_PADDING
+
+
+@dataclass
+class LoadImageFromFile:
+    """Reads `image_file` into `img`, BGR uint8 (or float32)."""
+    to_float32: bool = False
+    color_type: str = 'color'
+
+    def __post_init__(self) -> None:
+        flags = {'color': cv2.IMREAD_COLOR,
+                 'color_ignore_orientation': cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION}
+        if self.color_type not in flags:
+            raise InputError(f'LoadImageFromFile: color_type {self.color_type!r} is unknown; use one of {list(flags)}')
+        self._flags = flags[self.color_type]
+
+    def __call__(self, results: Results) -> Results:
+        image = read_image(results['image_file'], self._flags)
+        results['img'] = image.astype(np.float32) if self.to_float32 else image
+        return results
+
+
+@dataclass
+class TopDownGetBboxCenterScale:
+    """Makes `center` and `scale` from `bbox`; where the data set gives both (MPII) it only pads the scale."""
+    padding: float = 1.25
+
+    def __call__(self, results: Results) -> Results:
+        if 'center' in results and 'scale' in results:
+            results['scale'] = results['scale'] * self.padding
+        else:
+            results['center'], results['scale'] = box_to_center_scale(
+                results['bbox'], results['ann_info']['image_size'], self.padding)
+        return results
+
+
+@dataclass
+class TopDownRandomShiftBboxCenter:
+    """Shifts the centre by up to `shift_factor` of the window."""
+    shift_factor: float = 0.16
+    prob: float = 0.3
+
+    def __call__(self, results: Results) -> Results:
+        rng = results['rng']
+        if rng.random() < self.prob:
+            shift = rng.uniform(-1, 1, 2) * self.shift_factor * results['scale'] * PIXEL_STD
+            results['center'] = (results['center'] + shift).astype(np.float32)
+        return results
+
+
+@dataclass
+class TopDownRandomFlip:
+    """Mirrors image, joints and centre and exchanges left and right joints; unlabelled joints become zero."""
+    flip_prob: float = 0.5
+
+    def __call__(self, results: Results) -> Results:
+        if results['rng'].random() >= self.flip_prob:
+            return results
+        results['img'] = image = cv2.flip(results['img'], 1)
+        last, index = image.shape[1] - 1, results['ann_info']['flip_index']
+        visible, joints = results['joints_3d_visible'][index], results['joints_3d'][index]
+        joints[:, 0] = last - joints[:, 0]
+        joints *= visible
+        center = results['center'].copy()
+        center[0] = last - center[0]
+        results.update(joints_3d=joints, joints_3d_visible=visible, center=center)
+        return results
+
+
+@dataclass
+class TopDownHalfBodyTransform:
+    """Zooms in on the upper or lower half of a person that shows more than `num_joints_half_body` joints."""
+    num_joints_half_body: int = 8
+    prob_half_body: float = 0.3
+
+    def __call__(self, results: Results) -> Results:
+        rng, info, visible = results['rng'], results['ann_info'], results['joints_3d_visible'][:, 0]
+        if np.count_nonzero(visible > 0) > self.num_joints_half_body and rng.random() < self.prob_half_body:
+            # The reference's coin is a normal deviate: the upper body is tried first in 69 % of the cases.
+            window = half_body_box(results['joints_3d'][:, :2], info['upper_body_ids'], info['image_size'],
+                                   rng.standard_normal() < 0.5, visible)
+            if window:
+                results['center'], results['scale'] = window
+        return results
+
+
+@dataclass
+class TopDownGetRandomScaleRotation:
+    """Draws a zoom from normal(1, scale_factor) and, with `rot_prob`, an angle from normal(0, rot_factor) degrees.
+
+    Zooms are cut at one, angles at two standard deviations.
+    """
+    rot_factor: float = 40
+    scale_factor: float = 0.5
+    rot_prob: float = 0.6
+
+    def __call__(self, results: Results) -> Results:
+        rng, zoom, turn = results['rng'], self.scale_factor, 2 * self.rot_factor
+        results['scale'] = results['scale'] * min(max(rng.standard_normal() * zoom + 1, 1 - zoom), 1 + zoom)
+        angle = min(max(rng.standard_normal() * self.rot_factor, -turn), turn)
+        results['rotation'] = angle if rng.random() < self.rot_prob else 0.0
+        return results
+
+
+@dataclass
+class TopDownAffine:
+    """Cuts the RGB crop `img` (height, width, 3) out of the image and takes the labelled joints along."""
+    use_udp: bool = False
+
+    def __call__(self, results: Results) -> Results:
+        width, height = size = results['ann_info']['image_size'].tolist()
+        matrix = (udp_matrix if self.use_udp else affine_matrix)(
+            results['center'], results['scale'], results['rotation'], size)
+        crop = cv2.warpAffine(results['img'], matrix, (width, height), flags=cv2.INTER_LINEAR)
+        results['img'] = cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)
+        joints, shown = results['joints_3d'].copy(), results['joints_3d_visible'][:, :1] > 0
+        np.copyto(joints[:, :2], transform_points(joints[:, :2], matrix), 'same_kind', where=shown | self.use_udp)
+        results['joints_3d'] = joints
+        return results
+
+
+@dataclass
+class ToTensor:
+    """Turns `img` (H, W, 3) of 0..255 into float32 (3, H, W) of 0..1."""
+
+    def __call__(self, results: Results) -> Results:
+        results['img'] = to_planes(results['img'], np.float32(1 / 255), np.float32(0))
+        return results
+
+
+@dataclass
+class NormalizeTensor:
+    """Subtracts `mean` from each plane of `img` and divides by `std`, both for values of 0..1.
+
+    Straight after ToTensor, `Compose` lets it do both in one pass over the crop.
+    """
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def __post_init__(self) -> None:
+        mean, std = (np.array(value, np.float64).reshape(3, 1, 1) for value in (self.mean, self.std))
+        self._factor, self._offset = (1 / std).astype(np.float32), (-mean / std).astype(np.float32)
+        self._byte_factor = (1 / std / 255).astype(np.float32)
+        self.from_bytes = False
+
+    def __call__(self, results: Results) -> Results:
+        if self.from_bytes:
+            results['img'] = to_planes(results['img'], self._byte_factor, self._offset)
+        else:
+            results['img'] = results['img'] * self._factor + self._offset
+        return results
+
+
+@dataclass
+class TopDownGenerateTarget:
+    """Draws the heatmaps `target` (K, H, W) and `target_weight` (K, 1) of the joints, float32."""
+    sigma: float = 2
+    encoding: str = 'MSRA'
+
+    def __post_init__(self) -> None:
+        if self.encoding not in ('MSRA', 'UDP'):
+            raise InputError(f'TopDownGenerateTarget: encoding {self.encoding!r} is unknown; use MSRA or UDP')
+
+    def __call__(self, results: Results) -> Results:
+        info = results['ann_info']
+        results['target'], results['target_weight'] = encode(
+            results['joints_3d'], results['joints_3d_visible'], info['image_size'], info['heatmap_size'], self.sigma,
+            self.encoding == 'UDP')
+        return results
+
+
+@dataclass
+class Collect:
+    """Keeps `keys`, and `meta_keys` in a dict `img_metas`; keys are looked up in the sample, then in its `ann_info`."""
+    keys: Sequence[str]
+    meta_keys: Sequence[str]
+
+    def __call__(self, results: Results) -> Results:
+        known = {**results['ann_info'], **results}
+        try:
+            return {**{key: known[key] for key in self.keys}, 'img_metas': {key: known[key] for key in self.meta_keys}}
+        except KeyError as error:
+            raise InputError(f'Collect: the pipeline makes no {error}; it has {", ".join(known)}') from error
+
+
+TRANSFORMS = {cls.__name__: cls for cls in (
+    LoadImageFromFile, TopDownGetBboxCenterScale, TopDownRandomShiftBboxCenter, TopDownRandomFlip,
+    TopDownHalfBodyTransform, TopDownGetRandomScaleRotation, TopDownAffine, ToTensor, NormalizeTensor,
+    TopDownGenerateTarget, Collect)}
+
+
+# The annotations of the steps' fields, as they stand in the source, and what a config may write for them.
+_ACCEPTED = {'bool': bool, 'int': int, 'float': (int, float), 'str': str,
+             'Sequence[float]': (list, tuple), 'Sequence[str]': (list, tuple)}
+
+
+class Compose:
+    """A pipeline: `compose(record)` runs it; `load` and `rest` run its two halves, for many boxes of one image."""
+
+    def __init__(self, pipeline: Sequence[dict[str, Any]]) -> None:
+        """Builds the steps.
+
+        Args:
+            pipeline: Dicts with `type`, a key of `TRANSFORMS`, and that class's arguments.
+
+        Raises:
+            InputError: an unknown type or argument, or one of the wrong type; it names the nearest valid one.
+        """
+        self.steps = [_build(spec) for spec in pipeline]
+        for first, second in zip(self.steps[:-1], self.steps[1:]):
+            if isinstance(first, ToTensor) and isinstance(second, NormalizeTensor):
+                second.from_bytes = True
+                self.steps.remove(first)
+        self._first = int(bool(self.steps) and isinstance(self.steps[0], LoadImageFromFile))
+
+    def __call__(self, results: Results) -> Results:
+        """Runs all steps on a record (changed in place) and returns the sample."""
+        return self.rest(self.load(results))
+
+    def load(self, results: Results) -> Results:
+        """Runs the leading LoadImageFromFile, if there is one."""
+        return self._run(self.steps[:self._first], results)
+
+    def rest(self, results: Results) -> Results:
+        """Runs the steps after it; `img` may be shared between the boxes of an image."""
+        return self._run(self.steps[self._first:], results)
+
+    @staticmethod
+    def _run(steps: Sequence[Any], results: Results) -> Results:
+        for step in steps:
+            results = step(results)
+        return results
+
+
+def _build(spec: dict[str, Any]) -> Any:
+    if not isinstance(spec, dict) or 'type' not in spec:
+        raise InputError(f'pipeline: {spec!r} is no step; write dict(type=..., ...)')
+    kind = spec['type']
+    if kind not in TRANSFORMS:
+        raise InputError(f'pipeline: type {kind!r} is unknown{_nearest(kind, TRANSFORMS)}')
+    known = {item.name: item for item in fields(TRANSFORMS[kind]) if item.init}
+    arguments = {key: value for key, value in spec.items() if key != 'type'}
+    for key, value in arguments.items():
+        if key not in known:
+            raise InputError(f'pipeline: {kind} has no argument {key!r}{_nearest(key, known)}')
+        if not isinstance(value, _ACCEPTED[known[key].type]) or isinstance(value, bool) != (known[key].type == 'bool'):
+            raise InputError(f'pipeline: {kind}: {key}={value!r} is no {known[key].type}')
+    missing = [key for key, item in known.items() if item.default is MISSING and key not in arguments]
+    if missing:
+        raise InputError(f'pipeline: {kind} needs the argument {missing[0]!r}')
+    try:
+        return TRANSFORMS[kind](**arguments)
+    except ValueError as error:
+        raise InputError(str(error) if isinstance(error, InputError) else f'pipeline: {spec}: {error}') from error
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    found = get_close_matches(str(name), known, 1, 0)
+    return f'; the nearest is {found[0]!r}' if found else '; it takes none'

@@ -1,0 +1,383 @@
+"""Lite-HRNet (Yu et al., CVPR 2021, arXiv 2104.06403) and the heatmap head on top of it.
+
+Read from the bottom up: `LiteHRNet` = `Backbone` + 1x1 convolution; `Backbone` = stem, three stages of
+`Module`s, iterative head; a `Module` = blocks on every branch, then `Fusion` across branches. Tensors are float32
+NCHW; branch b has 1/(4 * 2**b) of the input's resolution. Parameter names are those of the official PyTorch
+checkpoints (BN in MindSpore's words), so `src.checkpoint` only renames suffixes.
+
+All sizes are fixed when the network is built, only the batch is free. That lets the slow operators of the plain spelling
+be written as cheap ones with the same value: pooling with kernel = stride, nearest upsampling as a broadcast,
+bilinear upsampling as two matrix products, channel shuffle as stack + reshape.
+"""
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn, ops
+from mindspore.common.initializer import Normal
+
+STRIDE = 4  # of branch 0 against the input picture
+STEM_CHANNELS = 32
+BN_MOMENTUM = 0.9  # MindSpore's sense: share of the old statistics that is kept
+
+
+def conv(in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, *, depthwise: bool = False,
+         bias: bool = False) -> nn.Conv2d:
+    """A convolution with 'same' padding, initialised as the official code does (normal, std 0.001)."""
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, pad_mode='pad', padding=kernel // 2,
+                     group=in_channels if depthwise else 1, has_bias=bias, weight_init=Normal(0.001),
+                     bias_init='zeros')
+
+
+def batch_norm(channels: int, updates: int = 1) -> nn.BatchNorm2d:
+    """BN whose running statistics move as if it had run `updates` times on each batch."""
+    return nn.BatchNorm2d(channels, eps=1e-5, momentum=BN_MOMENTUM ** updates)
+
+
+class ConvBN(nn.Cell):
+    """Convolution, BN and, if asked for, an activation."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, *,
+                 depthwise: bool = False, act: nn.Cell | None = None) -> None:
+        super().__init__()
+        self.conv = conv(in_channels, out_channels, kernel, stride, depthwise=depthwise)
+        self.bn = batch_norm(out_channels)
+        self.act = act
+
+    def construct(self, x):
+        x = self.bn(self.conv(x))
+        return x if self.act is None else self.act(x)
+
+
+def separable(in_channels: int, out_channels: int, stride: int, *, relu: bool = True, updates: int = 1) -> list[nn.Cell]:
+    """Depthwise 3x3 + BN, 1x1 + BN (+ ReLU) as a list, numbered in the checkpoint as the official Sequential is."""
+    cells = [conv(in_channels, in_channels, 3, stride, depthwise=True), batch_norm(in_channels, updates),
+             conv(in_channels, out_channels), batch_norm(out_channels, updates)]
+    return cells + [nn.ReLU()] if relu else cells
+
+
+class Shuffle(nn.Cell):
+    """Joins two tensors of C channels so that theirs alternate (concatenation + channel shuffle with 2 groups)."""
+
+    def __init__(self, channels: int, height: int, width: int) -> None:
+        super().__init__()
+        self.shape = (-1, 2 * channels, height, width)
+        self.stack = ops.Stack(2)
+        self.reshape = ops.Reshape()
+
+    def construct(self, a, b):
+        return self.reshape(self.stack((a, b)), self.shape)
+
+
+class Upsample(nn.Cell):
+    """`combine(high, nearest-upsampled low)` where `combine` is an element-wise operator that broadcasts."""
+
+    def __init__(self, combine: ops.Primitive, channels: int, height: int, width: int, factor: int) -> None:
+        super().__init__()
+        low_h, low_w = height // factor, width // factor
+        self.combine = combine
+        self.reshape = ops.Reshape()
+        self.split_shape = (-1, channels, low_h, factor, low_w, factor)
+        self.low_shape = (-1, channels, low_h, 1, low_w, 1)
+        self.shape = (-1, channels, height, width)
+
+    def construct(self, high, low):
+        high = self.reshape(high, self.split_shape)
+        return self.reshape(self.combine(high, self.reshape(low, self.low_shape)), self.shape)
+
+
+class BiasedConv(nn.Cell):
+    """A 1x1 convolution with bias (no BN) and its activation."""
+
+    def __init__(self, in_channels: int, out_channels: int, act: nn.Cell) -> None:
+        super().__init__()
+        self.conv = conv(in_channels, out_channels, bias=True)
+        self.act = act
+
+    def construct(self, x):
+        return self.act(self.conv(x))
+
+
+class SpatialWeighting(nn.Cell):
+    """A weight per channel, from the channels' means over the picture (squeeze and excitation)."""
+
+    def __init__(self, channels: int, ratio: int = 4) -> None:
+        super().__init__()
+        self.mean = ops.ReduceMean(keep_dims=True)
+        self.conv1 = BiasedConv(channels, channels // ratio, nn.ReLU())
+        self.conv2 = BiasedConv(channels // ratio, channels, nn.Sigmoid())
+
+    def construct(self, x):
+        return x * self.conv2(self.conv1(self.mean(x, (2, 3))))
+
+
+class CrossResolutionWeighting(nn.Cell):
+    """A weight per pixel of the smallest branch and channel, from all branches together."""
+
+    def __init__(self, channels: list[int], sizes: list[tuple[int, int]], ratio: int = 8) -> None:
+        super().__init__()
+        total, last = sum(channels), len(channels) - 1
+        self.conv1 = ConvBN(total, total // ratio, act=nn.ReLU())
+        self.conv2 = ConvBN(total // ratio, total, act=nn.Sigmoid())
+        # Sizes divide, so adaptive pooling to the smallest branch is plain pooling.
+        self.pools = [ops.AvgPool(2 ** (last - b), 2 ** (last - b)) for b in range(last)]
+        self.concat = ops.Concat(1)
+        self.bounds = [0, *(int(n) for n in np.cumsum(channels))]
+        self.scale = nn.CellList([Upsample(ops.Mul(), c, *sizes[b], 2 ** (last - b))
+                                  for b, c in enumerate(channels[:-1])])
+
+    def construct(self, xs):
+        pooled = ()
+        for pool, x in zip(self.pools, xs[:-1]):
+            pooled += (pool(x),)
+        weight = self.conv2(self.conv1(self.concat(pooled + (xs[-1],))))
+        out = ()
+        for b, scale in enumerate(self.scale):
+            out += (scale(xs[b], weight[:, self.bounds[b]:self.bounds[b + 1]]),)
+        return out + (xs[-1] * weight[:, self.bounds[-2]:],)
+
+
+class WeightingBlock(nn.Cell):
+    """Conditional channel weighting: half of each branch's channels are weighted, filtered, weighted again."""
+
+    def __init__(self, channels: list[int], sizes: list[tuple[int, int]]) -> None:
+        super().__init__()
+        halves = [c // 2 for c in channels]
+        self.split = ops.Split(1, 2)
+        self.cross_resolution_weighting = CrossResolutionWeighting(halves, sizes)
+        self.depthwise_convs = nn.CellList([ConvBN(c, c, 3, depthwise=True) for c in halves])
+        self.spatial_weighting = nn.CellList([SpatialWeighting(c) for c in halves])
+        self.shuffle = nn.CellList([Shuffle(c, *size) for c, size in zip(halves, sizes)])
+
+    def construct(self, xs):
+        kept, changed = (), ()
+        for x in xs:
+            a, b = self.split(x)
+            kept += (a,)
+            changed += (b,)
+        changed = self.cross_resolution_weighting(changed)
+        out = ()
+        for i, (filter_, weight, shuffle) in enumerate(zip(self.depthwise_convs, self.spatial_weighting,
+                                                          self.shuffle)):
+            out += (shuffle(kept[i], weight(filter_(changed[i]))),)
+        return out
+
+
+class ShuffleUnit(nn.Cell):
+    """ShuffleNetV2 unit of stride 1, the block of the NAIVE networks."""
+
+    def __init__(self, channels: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        half = channels // 2
+        self.split = ops.Split(1, 2)
+        self.branch2 = nn.SequentialCell(ConvBN(half, half, act=nn.ReLU()), ConvBN(half, half, 3, depthwise=True),
+                                         ConvBN(half, half, act=nn.ReLU()))
+        self.shuffle = Shuffle(half, *size)
+
+    def construct(self, x):
+        a, b = self.split(x)
+        return self.shuffle(a, self.branch2(b))
+
+
+def fuse_path(channels: list[int], i: int, j: int) -> nn.Cell:
+    """What branch j's tensor goes through before it is added to output i (before upsampling where j > i)."""
+    if i == j:
+        return nn.Identity()
+    if j > i:
+        return nn.SequentialCell(conv(channels[j], channels[i]), batch_norm(channels[i]))
+    updates = 2 if j == 0 else 1
+    steps = [nn.SequentialCell(separable(channels[j], channels[j], 2, updates=updates)) for _ in range(i - j - 1)]
+    last = nn.SequentialCell(separable(channels[j], channels[i], 2, relu=False, updates=updates))
+    return nn.SequentialCell([*steps, last])
+
+
+class Module(nn.Cell):
+    """Blocks on every branch, then exchange between the branches (fusion).
+
+    Fusion follows the official code as it really computes. There the accumulator of output 0 is branch 0's own
+    tensor, changed in place to 2*x0 + the paths into it; every later output i reads that changed tensor and counts its path from
+    branch 0 twice. Here that path runs once and is doubled, and its BN statistics move as if it had run twice.
+    """
+
+    def __init__(self, module: str, blocks: int, channels: list[int], sizes: list[tuple[int, int]]) -> None:
+        super().__init__()
+        n = len(channels)
+        self.naive = module == 'NAIVE'
+        if self.naive:
+            self.layers = nn.CellList([nn.SequentialCell([ShuffleUnit(c, size) for _ in range(blocks)])
+                                       for c, size in zip(channels, sizes)])
+        else:
+            self.layers = nn.CellList([WeightingBlock(channels, sizes) for _ in range(blocks)])
+        self.fuse_layers = nn.CellList([nn.CellList([fuse_path(channels, i, j) for j in range(n)]) for i in range(n)])
+        # Nearest upsampling commutes with sums: add from the lowest branch upwards, a factor of 2 at a time.
+        self.add_up = nn.CellList([nn.CellList([Upsample(ops.Add(), channels[i], *sizes[j - 1], 2)
+                                                for j in range(i + 1, n)]) for i in range(n - 1)])
+        self.relu = nn.ReLU()
+
+    def run_blocks(self, xs):
+        """Branch tensors (high to low resolution) after the blocks."""
+        if not self.naive:
+            for layer in self.layers:
+                xs = layer(xs)
+            return xs
+        out = ()
+        for layer, x in zip(self.layers, xs):
+            out += (layer(x),)
+        return out
+
+    def construct(self, xs):
+        xs = self.run_blocks(xs)
+        n = len(xs)
+        first = xs[0]
+        out = ()
+        for i in range(n):
+            if i == 0:
+                own = 2 * first
+            else:
+                own = xs[i] + 2 * self.fuse_layers[i][0](first)
+            for j in range(1, i):
+                own = own + self.fuse_layers[i][j](xs[j])
+            if i < n - 1:
+                low = self.fuse_layers[i][n - 1](xs[n - 1])
+                for j in range(n - 2, i, -1):
+                    low = self.add_up[i][j - i](self.fuse_layers[i][j](xs[j]), low)
+                own = self.add_up[i][0](own, low)
+            if i == 0:
+                first = own
+            out += (self.relu(own),)
+        return out
+
+
+class Stem(nn.Cell):
+    """Picture to branch 0: 3x3/2 convolution, then half the channels each through a short and a long path."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        half = STEM_CHANNELS // 2
+        self.conv1 = ConvBN(3, STEM_CHANNELS, 3, 2, act=nn.ReLU())
+        self.split = ops.Split(1, 2)
+        self.branch1 = nn.SequentialCell(ConvBN(half, half, 3, 2, depthwise=True), ConvBN(half, half, act=nn.ReLU()))
+        self.expand_conv = ConvBN(half, STEM_CHANNELS, act=nn.ReLU())
+        self.depthwise_conv = ConvBN(STEM_CHANNELS, STEM_CHANNELS, 3, 2, depthwise=True)
+        self.linear_conv = ConvBN(STEM_CHANNELS, half, act=nn.ReLU())
+        self.shuffle = Shuffle(half, *size)
+
+    def construct(self, x):
+        a, b = self.split(self.conv1(x))
+        return self.shuffle(self.branch1(a), self.linear_conv(self.depthwise_conv(self.expand_conv(b))))
+
+
+def transition(before: list[int], after: list[int]) -> nn.CellList:
+    """One cell per branch of the next stage: changed width, a new lower branch, or the tensor itself."""
+    cells = [nn.Identity() if old == new else nn.SequentialCell(separable(old, new, 1))
+             for old, new in zip(before, after)]
+    cells += [nn.SequentialCell(nn.SequentialCell(separable(before[-1], new, 2))) for new in after[len(before):]]
+    return nn.CellList(cells)
+
+
+def bilinear_matrix(out_size: int, in_size: int) -> np.ndarray:
+    """(out_size, in_size) float32 matrix of linear interpolation with aligned corners along one axis."""
+    position = np.linspace(0, in_size - 1, out_size)
+    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(in_size))).astype(np.float32)
+
+
+class Separable(nn.Cell):
+    """Depthwise 3x3 + BN, 1x1 + BN + ReLU, named as in the head of the official checkpoints."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.depthwise_conv = ConvBN(in_channels, in_channels, 3, depthwise=True)
+        self.pointwise_conv = ConvBN(in_channels, out_channels, act=nn.ReLU())
+
+    def construct(self, x):
+        return self.pointwise_conv(self.depthwise_conv(x))
+
+
+class IterativeHead(nn.Cell):
+    """From the lowest branch up: add the upsampled result so far, filter, go on. Gives branch 0's tensor."""
+
+    def __init__(self, channels: list[int], sizes: list[tuple[int, int]]) -> None:
+        super().__init__()
+        n = len(channels)
+        self.projects = nn.CellList([Separable(channels[b], channels[max(b - 1, 0)]) for b in reversed(range(n))])
+        self.rows = [ms.Tensor(bilinear_matrix(sizes[b][0], sizes[b + 1][0])) for b in range(n - 1)]
+        self.columns = [ms.Tensor(bilinear_matrix(sizes[b][1], sizes[b + 1][1]).T) for b in range(n - 1)]
+        self.matmul = ops.MatMul()
+
+    def upsample(self, x, b):
+        """Bilinear upsampling (aligned corners) from branch b+1's size to branch b's, as two matrix products."""
+        return ops.matmul(ops.matmul(self.rows[b], x), self.columns[b])
+
+    def construct(self, xs):
+        last = len(xs) - 1
+        x = self.projects[0](xs[last])
+        for b in range(last - 1, -1, -1):
+            x = self.projects[last - b](xs[b] + self.upsample(x, b))
+        return x
+
+
+class Backbone(nn.Cell):
+    """The backbone: (N, 3, H, W) pictures to (N, stage_channels[0], H/4, W/4) features."""
+
+    def __init__(self, image_size: tuple[int, int], stage_modules: tuple[int, ...], stage_channels: tuple[int, ...],
+                 module: str, blocks: int) -> None:
+        super().__init__()
+        width, height = image_size
+        sizes = [(height // (STRIDE << b), width // (STRIDE << b)) for b in range(len(stage_channels))]
+        self.stem = Stem(sizes[0])
+        self.num_stages = len(stage_modules)
+        before = [STEM_CHANNELS]
+        for s, modules in enumerate(stage_modules):
+            channels = list(stage_channels[:s + 2])
+            setattr(self, f'transition{s}', transition(before, channels))
+            setattr(self, f'stage{s}', nn.CellList([Module(module, blocks, channels, sizes[:s + 2])
+                                                    for _ in range(modules)]))
+            before = channels
+        self.head_layer = IterativeHead(before, sizes)
+        self.stages = [(getattr(self, f'transition{s}'), getattr(self, f'stage{s}')) for s in range(self.num_stages)]
+
+    def construct(self, x):
+        xs = (self.stem(x),)
+        for transition_, modules in self.stages:
+            last = xs[-1]
+            entered = ()
+            for b, cell in enumerate(transition_):
+                entered += (cell(xs[b] if b < len(xs) else last),)
+            xs = entered
+            for module in modules:
+                xs = module(xs)
+        return self.head_layer(xs)
+
+
+class HeatmapHead(nn.Cell):
+    """1x1 convolution with bias from features to one map per joint."""
+
+    def __init__(self, in_channels: int, num_joints: int) -> None:
+        super().__init__()
+        self.final_layer = conv(in_channels, num_joints, bias=True)
+
+    def construct(self, x):
+        return self.final_layer(x)
+
+
+class LiteHRNet(nn.Cell):
+    """Pictures (N, 3, H, W) to heatmaps (N, num_joints, H/4, W/4), both float32.
+
+    Args:
+        image_size: (width, height) in pixels, multiples of 32.
+        stage_modules: modules per stage; (2, 4, 2) is Lite-HRNet-18, (3, 8, 3) is Lite-HRNet-30.
+        stage_channels: width of each branch, high to low resolution.
+        module: 'LITE' (conditional channel weighting) or 'NAIVE' (ShuffleNetV2 units).
+        num_joints: heatmaps that come out.
+        blocks: blocks per module.
+    """
+
+    def __init__(self, image_size: tuple[int, int] = (192, 256), *, stage_modules: tuple[int, ...] = (2, 4, 2),
+                 stage_channels: tuple[int, ...] = (40, 80, 160, 320), module: str = 'LITE', num_joints: int = 17,
+                 blocks: int = 2) -> None:
+        super().__init__()
+        self.backbone = Backbone(image_size, stage_modules, stage_channels, module, blocks)
+        self.keypoint_head = HeatmapHead(stage_channels[0], num_joints)
+
+    def construct(self, x):
+        return self.keypoint_head(self.backbone(x))

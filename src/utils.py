@@ -1,0 +1,124 @@
+"""Device set-up, seeds, parameter groups, optimizers, logging."""
+from __future__ import annotations
+
+import ctypes
+import logging
+import sys
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+from mindspore.communication import get_group_size, get_rank, init
+
+from src.errors import InputError
+
+OPTIMIZERS = ('AdamWeightDecay', 'Adam', 'SGD')
+
+
+def cuda_devices() -> int:
+    """Number of CUDA devices the driver shows this process; 0 without a driver."""
+    try:
+        driver, count = ctypes.CDLL('libcuda.so.1'), ctypes.c_int()
+        return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
+    except OSError:
+        return 0
+
+
+def set_device(device: str, device_id: int, distributed: bool = False) -> tuple[int, int]:
+    """Selects device and graph mode; joins the other processes if `distributed`.
+
+    Returns:
+        (rank, ranks): the number of this process and how many there are; (0, 1) for a run of one.
+
+    Raises:
+        InputError: the machine or this MindSpore has no such device.
+    """
+    logging.getLogger('mindspore').setLevel(logging.CRITICAL)
+    advice = "pass --device CPU (or set 'device' in src/config.py)"
+    if device == 'GPU' and not distributed:
+        count = cuda_devices()
+        if not count:
+            raise InputError(f"device 'GPU': this machine shows no CUDA device; {advice}")
+        if device_id >= count:
+            raise InputError(f'device_id {device_id}: there are {count} GPUs, numbered 0 to {count - 1}')
+    if device == 'CPU' and device_id and not distributed:
+        raise InputError(f'device_id {device_id}: the CPU is device 0')
+    try:
+        if device == 'CPU' or distributed:
+            ms.set_context(mode=ms.GRAPH_MODE, device_target=device)
+        else:
+            ms.set_context(mode=ms.GRAPH_MODE, device_target=device, device_id=device_id)
+        # Kernels are chosen at first use; ask for one now rather than after minutes of preparation.
+        ms.ops.Add()(ms.Tensor([1.0]), ms.Tensor([1.0]))
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f'device {device!r}: MindSpore {ms.__version__} here has no support for it; {advice}') from error
+    if not distributed:
+        return 0, 1
+    try:
+        init()
+    except RuntimeError as error:
+        raise InputError(f'distributed: no communication with the other ranks '
+                         f'({str(error).splitlines()[0]}); start with scripts/run_distributed_train_gpu.sh') from error
+    rank, ranks = get_rank(), get_group_size()
+    ms.set_auto_parallel_context(parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True, device_num=ranks)
+    return rank, ranks
+
+
+def set_seed(seed: int | None) -> None:
+    """Fixes initial weights (and all else drawn from NumPy's or MindSpore's global generators)."""
+    if seed is not None:
+        ms.set_seed(seed)
+        np.random.seed(seed)
+
+
+def parameter_groups(network: nn.Cell, weight_decay: float) -> list[dict]:
+    """Trainable parameters in two groups: convolution weights with decay; biases and BN without."""
+    decayed = [p for p in network.trainable_params() if p.ndim > 1]
+    plain = [p for p in network.trainable_params() if p.ndim <= 1]
+    return [{'params': decayed, 'weight_decay': weight_decay}, {'params': plain, 'weight_decay': 0.0},
+            {'order_params': network.trainable_params()}]
+
+
+def make_optimizer(name: str, network: nn.Cell, learning_rate: np.ndarray, weight_decay: float) -> nn.Optimizer:
+    """The optimizer over `parameter_groups`.
+
+    Args:
+        name: 'AdamWeightDecay' (decoupled decay, no bias correction, eps 1e-6), 'Adam' or 'SGD' (no momentum).
+        network: what it trains.
+        learning_rate: float32 (steps,), one per step of the training.
+        weight_decay: of convolution weights; for Adam and SGD it is added to the gradient.
+
+    Raises:
+        InputError: unknown name.
+    """
+    if name not in OPTIMIZERS:
+        raise InputError(f'train.optimizer {name!r}: choose one of {", ".join(OPTIMIZERS)}')
+    rate = ms.Tensor(learning_rate)
+    return getattr(nn, name)(parameter_groups(network, weight_decay), learning_rate=rate)
+
+
+def get_logger(file: Path | None = None) -> logging.Logger:
+    """The project's logger: plain lines on stdout and, dated, in `file`.
+
+    Raises:
+        InputError: the file can't be written.
+    """
+    logger = logging.getLogger('litehrnet')
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    for handler in logger.handlers[:]:
+        logger.removeHandler(handler)
+        handler.close()
+    screen = logging.StreamHandler(sys.stdout)
+    screen.setFormatter(logging.Formatter('%(message)s'))
+    logger.addHandler(screen)
+    if file is not None:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handler = logging.FileHandler(file)
+        except OSError as error:
+            raise InputError(f'{file}: cannot be written ({error.strerror}); choose another --output_root') from error
+        handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%Y-%m-%d %H:%M:%S'))
+        logger.addHandler(handler)
+    return logger

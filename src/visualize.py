@@ -1,0 +1,71 @@
+"""Skeletons drawn on pictures, and many pictures laid out on one sheet."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+LEFT, RIGHT, MIDDLE = (0, 140, 255), (255, 110, 30), (80, 220, 80)  # BGR: orange, blue, green
+
+
+def _colour(*names: str) -> tuple[int, int, int]:
+    """Colour of a joint or bone: that of its side, the middle's where it belongs to both or none."""
+    sides = {name.split('_')[0] for name in names} & {'left', 'right'}
+    return MIDDLE if len(sides) != 1 else LEFT if 'left' in sides else RIGHT
+
+
+def draw_poses(image: np.ndarray, keypoints: np.ndarray, skeleton: Sequence[tuple[int, int]],
+               joint_names: Sequence[str], score_threshold: float = 0.2) -> np.ndarray:
+    """Draws persons' joints and bones; left is orange, right is blue, what is between them green.
+
+    Line widths follow the size of each person.
+
+    Args:
+        image: (H, W, 3) uint8, BGR; it is not changed.
+        keypoints: (N, K, 3) x and y in pixels and a score (or a visibility); N may be 0.
+        skeleton: pairs of joint numbers.
+        joint_names: K names; `left_` and `right_` in front tell the side.
+        score_threshold: joints with a score not above it are left out, and bones that end in one.
+
+    Returns:
+        (H, W, 3) uint8, a new picture.
+    """
+    canvas = image.copy()
+    for person in keypoints:
+        good = person[:, 2] > score_threshold
+        if not good.any():
+            continue
+        width = max(1, round(float(np.ptp(person[good, :2], axis=0).max()) / 80))
+        points = np.round(person[:, :2] * 16).astype(int).tolist()
+        for start, end in skeleton:
+            if good[start] and good[end]:
+                colour = _colour(joint_names[start], joint_names[end])
+                cv2.line(canvas, points[start], points[end], colour, width, cv2.LINE_AA, shift=4)
+        for index in np.flatnonzero(good):
+            cv2.circle(canvas, points[index], (width + 2) * 16, (255, 255, 255), -1, cv2.LINE_AA, shift=4)
+            cv2.circle(canvas, points[index], (width + 1) * 16, _colour(joint_names[index]), -1, cv2.LINE_AA, shift=4)
+    return canvas
+
+
+def contact_sheet(images: Sequence[np.ndarray], columns: int, tile_size: tuple[int, int]) -> np.ndarray:
+    """Lays pictures out row by row, each scaled to fit its tile and centred on grey.
+
+    Args:
+        images: at least one (H, W, 3) uint8 picture, of any sizes.
+        columns: tiles in a row.
+        tile_size: width and height of a tile in pixels.
+
+    Returns:
+        (rows * height, columns * width, 3) uint8.
+    """
+    width, height = tile_size
+    sheet = np.full((-(-len(images) // columns) * height, columns * width, 3), 128, np.uint8)
+    for index, image in enumerate(images):
+        scale = min(width / image.shape[1], height / image.shape[0])
+        size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+        tile = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        row, column = divmod(index, columns)
+        left, top = column * width + (width - size[0]) // 2, row * height + (height - size[1]) // 2
+        sheet[top:top + size[1], left:left + size[0]] = tile
+    return sheet

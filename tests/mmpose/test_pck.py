@@ -1,0 +1,82 @@
+"""PCKh by hand, and reading of mpii_gt_val.mat (written here in its layout)."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from src.errors import InputError
+from src.mmpose.pck import GROUPS, evaluate, load_truth, pckh
+
+
+@pytest.fixture
+def persons():
+    """Truth of four persons, counted from zero, all joints visible, head boxes with sides 30 and 40."""
+    joints = np.random.default_rng(0).uniform(20, 200, (4, 16, 2))
+    corners = np.repeat(np.array([[10, 20], [40, 60]], np.float64)[..., None], 4, axis=2)
+    return joints, np.ones((4, 16)), corners
+
+
+@pytest.fixture
+def mat_file(persons, tmp_path):
+    joints, visible, corners = persons
+    file = tmp_path / 'mpii_gt_val.mat'
+    savemat(file, dict(pos_gt_src=(joints + 1).transpose(1, 2, 0), headboxes_src=corners, jnt_missing=1 - visible.T))
+    return file
+
+
+def test_groups_and_mean_weigh_as_in_mmpose(persons):
+    truth, visible, _ = persons
+    pred = truth.copy()
+    pred[0, 13] += [0, 5.1]   # one of four left shoulders: 75, the right ones 100
+    pred[:2, 0] += [5.1, 0]   # two of two visible right ankles
+    visible[2:, 0] = 0
+    pred[:, 6:8] += 99        # pelvis and thorax never count
+    scores = pckh(pred, truth, visible, np.full(4, 10.0))
+    assert scores == pytest.approx(dict(Head=100, Shoulder=87.5, Elbow=100, Wrist=100, Hip=100, Knee=100, Ankle=50,
+                                        Mean=100 * 51 / 54))
+
+
+def test_the_threshold_itself_counts(persons):
+    truth, visible, _ = persons
+    pred = np.round(truth) + [4, 0]
+    assert pckh(pred, np.round(truth), visible, np.full(4, 8.0))['Mean'] == 100
+    assert pckh(pred, np.round(truth), visible, np.full(4, 7.9))['Mean'] == 0
+
+
+def test_nothing_visible_is_minus_one(persons):
+    truth, visible, _ = persons
+    visible[:, list(GROUPS['Wrist'])] = 0
+    assert pckh(truth, truth, visible, np.ones(4))['Wrist'] == -1
+    assert set(pckh(truth, truth, visible * 0, np.ones(4)).values()) == {-1}
+
+
+def test_truth_file_is_read_in_its_layout(persons, mat_file):
+    joints, visible, head_sizes = load_truth(mat_file)
+    np.testing.assert_allclose(joints, persons[0] + 1)
+    np.testing.assert_array_equal(visible, persons[1])
+    np.testing.assert_allclose(head_sizes, 0.6 * 50)
+
+
+def test_evaluate_counts_from_one_and_drops_repeats(persons, mat_file):
+    order = [2, 0, 3, 1, 2]
+    preds = persons[0][order] + [6.0, 0]  # 0.2 head sizes off
+    preds[-1] = 0
+    scores = evaluate(preds, np.array(order), mat_file)
+    assert list(scores)[7:9] == ['Mean', 'Head@0.1'] and len(scores) == 16
+    assert scores['Mean'] == 100 and scores['Mean@0.1'] == 0
+    assert evaluate(preds - [3.5, 0], np.array(order), mat_file)['Mean@0.1'] == 100
+
+
+def test_other_persons_and_bad_files_are_refused(persons, mat_file, tmp_path):
+    with pytest.raises(InputError, match='holds 4 persons, the predictions are for 3'):
+        evaluate(persons[0][:3], np.arange(3), mat_file)
+    with pytest.raises(InputError, match=r'absent\.mat.*head sizes'):
+        load_truth(tmp_path / 'absent.mat')
+    broken = tmp_path / 'broken.mat'
+    broken.write_bytes(mat_file.read_bytes()[:300])
+    with pytest.raises(InputError, match=r'broken\.mat'):
+        load_truth(broken)
+    savemat(broken, dict(something=1))
+    with pytest.raises(InputError, match='pos_gt_src'):
+        load_truth(broken)

@@ -1,0 +1,85 @@
+"""Official PyTorch checkpoints to MindSpore and back; the direction follows from the suffixes.
+
+    python tools/convert_checkpoint.py litehrnet_18_coco_256x192.pth litehrnet_18.ckpt
+    python tools/convert_checkpoint.py checkpoints/litehrnet_18.ckpt litehrnet_18.pth
+
+Which network the file holds is read from its shapes. Every entry must belong to that network and none may be missing.
+PyTorch isn't needed and no code from the file is run (see src/torch_file.py).
+"""
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from src import errors
+from src.checkpoint import (
+    TORCH_SUFFIXES,
+    Architecture,
+    fill_network,
+    network_state,
+    read_state,
+    recognise,
+    save_network,
+    to_torch,
+)
+from src.errors import InputError
+from src.torch_file import write_pth
+
+COUNTED = ('.moving_mean', '.moving_variance')  # in MindSpore they are parameters, in the paper's counts not
+
+
+def convert(source: Path, target: Path, ema: bool = False) -> tuple[Architecture, int, int]:
+    """Converts one file; `target` appears whole or not at all.
+
+    Returns:
+        The network found, its number of trainable weights, and the entries written.
+
+    Raises:
+        InputError: the source can't be read or doesn't fit a Lite-HRNet exactly; the target can't be written.
+    """
+    state = read_state(source, ema)
+    try:
+        found = recognise({name: value.shape for name, value in state.items()})
+    except InputError as error:
+        raise InputError(f'{source}: {error}') from error
+    from src.model import LiteHRNet
+    network = LiteHRNet(stage_modules=found.stage_modules, stage_channels=found.stage_channels, module=found.module,
+                        num_joints=found.num_joints)
+    fill_network(network, state, source)
+    filled = network_state(network)
+    weights = sum(value.size for name, value in filled.items() if not name.endswith(COUNTED))
+    if target.suffix in TORCH_SUFFIXES:
+        filled = to_torch(filled)
+        write_pth(target, filled)
+    else:
+        save_network(network, target)
+    return found, weights, len(filled)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False,
+                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument('source', type=Path, metavar='SRC', help='.pth, .pt or .ckpt file to read')
+    parser.add_argument('target', type=Path, metavar='DST', help='.ckpt, .pth or .pt file to write')
+    parser.add_argument('--ema', action='store_true',
+                        help='take the entries that the .pth file holds under EMA names (mmengine swaps them with the '
+                             'plain ones when it saves: there the plain ones are the averages)')
+    parser.add_argument('--overwrite', action='store_true', help='replace DST if it exists')
+    args = parser.parse_args(argv)
+    source_torch, target_torch = (path.suffix in TORCH_SUFFIXES for path in (args.source, args.target))
+    if source_torch == target_torch or {args.source.suffix, args.target.suffix} - {'.ckpt', *TORCH_SUFFIXES}:
+        raise InputError(f'{args.source} to {args.target}: give one .pth (or .pt) and one .ckpt file')
+    if args.target.exists() and not args.overwrite:
+        raise InputError(f'{args.target} exists; choose another name or add --overwrite')
+    found, weights, entries = convert(args.source, args.target, args.ema)
+    print(f'{args.source}: {found.name}, {found.num_joints} joints, {weights:,} parameters')
+    print(f'{args.target}: {entries} entries written')
+    return 0
+
+
+if __name__ == '__main__':
+    errors.run(main)
