@@ -37,7 +37,8 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(f'start_epoch {experiment["start_epoch"]}: training ends at epoch {settings["epochs"]}')
 
     # Device, data
-    rank, ranks = set_device(experiment['device'], experiment['device_id'], experiment['distributed'])
+    rank, ranks = set_device(experiment['device'], experiment['device_id'], experiment['distributed'],
+                             experiment['cpu_threads'])
     set_seed(experiment['random_seed'])
     samples = build_dataset(experiment, config, 'train')
     replaced = multiprocessing.Value('i', 0) if experiment['skip_bad_images'] else None
@@ -67,7 +68,8 @@ def main(argv: list[str] | None = None) -> int:
             path.write_text(json.dumps({'experiment': experiment, 'config': config}, indent=1))
         logger.info(f'{experiment["model_config"]} on {experiment["device"]} x {ranks}, MindSpore {ms.__version__}: '
                     f'{len(samples)} persons ({samples.skipped} left out), {steps} steps of '
-                    f'{settings["batch_size"]} x {ranks}, epochs {experiment["start_epoch"] + 1} to {settings["epochs"]}')
+                    f'{settings["batch_size"]} x {ranks}, epochs {experiment["start_epoch"] + 1} to '
+                    f'{settings["epochs"]}')
         progress = Progress(rates, steps, experiment['start_epoch'], settings['batch_size'] * ranks, folder, logger,
                             experiment['max_steps'], experiment['max_bad_steps'], replaced)
         callbacks = [progress, Checkpoints(network, final_checkpoint(experiment), experiment['checkpoint_interval'],

@@ -1,6 +1,6 @@
 """What all COCO configurations share. A configuration module calls `coco_config` with what differs.
 
-The pipelines are lists of dicts with MMPose 0.x names and arguments, so a pipeline from an MMPose config can be pasted in.
+The pipelines are lists of dicts with MMPose 0.x names and arguments, so one from an MMPose config can be pasted in.
 """
 from __future__ import annotations
 

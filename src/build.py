@@ -34,7 +34,7 @@ def build_dataset(experiment: dict[str, Any], config: dict[str, Any], split: str
     if boxes == 'det':
         detections = root / data['detections']
         if not detections.is_file():
-            raise InputError(f'{detections}: no such detection file; put it there, or evaluate annotated boxes (--boxes gt)')
+            raise InputError(f'{detections}: no such detection file; or pass --boxes gt')
     return CocoDataset(
         DatasetInfo.from_dict(data['info']), root / data[f'{split}_annotations'], root / data[f'{split}_images'],
         data['image_size'], data['heatmap_size'], config[f'{split}_pipeline'], detection_file=detections,

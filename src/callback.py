@@ -46,7 +46,7 @@ class Progress(Callback):
         self.loss = float('nan')
 
     def on_train_begin(self, run_context) -> None:
-        self.file = open(self.folder / 'steps.csv', 'w', newline='')
+        self.file = (self.folder / 'steps.csv').open('w', newline='', buffering=1)
         self.rows = csv.writer(self.file)
         self.rows.writerow(('epoch', 'step', 'loss', 'learning_rate', 'finite'))
         self.bar = tqdm(total=self.total, unit='step', disable=None, file=sys.stderr)

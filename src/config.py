@@ -36,6 +36,7 @@ experiment_cfg = {
     'output_root': '.',
     'recipe': 'seed',
     'workers': 2,
+    'cpu_threads': 0,
     'max_steps': None,
     'skip_bad_images': False,
     'max_bad_steps': 20,
@@ -58,6 +59,7 @@ HELP = {
     'output_root': 'folder under which checkpoints/ is made',
     'recipe': "seed, or paper (the original authors' optimizer and learning rate)",
     'workers': 'processes that read and augment pictures; 0: threads of the main process',
+    'cpu_threads': 'threads of the CPU kernels; 0: chosen by MindSpore',
     'max_steps': 'stop after that many steps (for trials)',
     'skip_bad_images': 'replace unreadable training pictures by others and count them',
     'max_bad_steps': 'stop after that many steps in a row with non-finite gradients',
@@ -231,7 +233,8 @@ def check(experiment: dict[str, Any], config: dict[str, Any]) -> None:
         if experiment[key] not in valid:
             raise InputError(f'{key} {experiment[key]!r}: choose one of {", ".join(valid)}')
     least = {'learning_rate': 0, 'loss_scale': 1, 'weight_decay': 0, 'start_epoch': 0, 'checkpoint_interval': 1,
-             'device_id': 0, 'workers': 0, 'max_bad_steps': 1, 'random_seed': 0, 'max_steps': 1}
+             'device_id': 0, 'workers': 0, 'cpu_threads': 0,
+             'max_bad_steps': 1, 'random_seed': 0, 'max_steps': 1}
     for key, bound in least.items():
         if experiment[key] is not None and experiment[key] < bound:
             raise InputError(f'{key} {experiment[key]}: must be at least {bound}')
@@ -252,3 +255,16 @@ def checkpoint_folder(experiment: dict[str, Any]) -> Path:
 def final_checkpoint(experiment: dict[str, Any]) -> Path:
     """The checkpoint that training writes last and eval.py and export.py read: <model_config>.ckpt."""
     return checkpoint_folder(experiment) / f'{Path(experiment["model_config"]).stem}.ckpt'
+
+
+def require_checkpoint(given: str | None, experiment: dict[str, Any]) -> Path:
+    """The checkpoint a program reads: `given`, else the one training wrote.
+
+    Raises:
+        InputError: it does not exist.
+    """
+    path = Path(given) if given else final_checkpoint(experiment)
+    if not path.is_file():
+        raise InputError(f'{path}: no such checkpoint; train first (same --experiment_tag and --model_config) or pass '
+                         '--checkpoint FILE')
+    return path

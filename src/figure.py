@@ -73,14 +73,14 @@ def _turn(points: dict[str, np.ndarray], pivot: np.ndarray, pitch: float, yaw: f
 
 
 def _head(rng: np.random.Generator, neck: np.ndarray) -> dict[str, np.ndarray]:
-    size = rng.uniform(0.95, 1.25)
+    size = rng.uniform(1.15, 1.4)
     points = dict(skull=(0, -0.095, 0), face=(0, -0.09, 0.014), hair=(0, -0.112, -0.018), nose=(0, -0.086, 0.068),
                   mouth=(0, -0.058, 0.055), nape=(0, -0.03, -0.045))
     for side, sign in SIDES:
         points[f'{side}_eye'] = (sign * 0.026, -0.106, 0.052)
         points[f'{side}_ear'] = (sign * 0.062, -0.094, -0.004)
     points = {name: neck + size * np.array(point) for name, point in points.items()}
-    return _turn(points, neck, rng.normal(0, 8), rng.normal(0, 15), rng.normal(0, 8))
+    return _turn(points, neck, rng.normal(0, 7), rng.normal(0, 12), rng.normal(0, 7))
 
 
 def _leg(rng: np.random.Generator, hip: np.ndarray, sign: float, gait: str, length: float) -> list[np.ndarray]:
@@ -96,10 +96,10 @@ def _leg(rng: np.random.Generator, hip: np.ndarray, sign: float, gait: str, leng
 
 def _arm(rng: np.random.Generator, shoulder: np.ndarray, sign: float, length: float) -> list[np.ndarray]:
     """Elbow, wrist and fingertips beyond a shoulder."""
-    polar = rng.uniform(6, 60) if rng.random() < 0.6 else rng.uniform(60, 165)
+    polar = rng.uniform(6, 60) if rng.random() < 0.65 else rng.uniform(60, 165)
     upper = _direction(polar, rng.uniform(-20, 60), sign)
     inwards = np.array([-sign * rng.uniform(-0.3, 0.8), -rng.uniform(0, 1), rng.uniform(0.2, 1)])
-    lower = _bend(upper, rng.uniform(0, 120), inwards)
+    lower = _bend(upper, rng.uniform(0, 110), inwards)
     elbow = shoulder + 0.17 * length * upper
     wrist = elbow + 0.15 * length * lower
     return [elbow, wrist, wrist + 0.05 * lower]
@@ -112,7 +112,7 @@ def random_pose(rng: np.random.Generator) -> dict[str, np.ndarray]:
     """
     trunk, length = rng.uniform(0.27, 0.31), rng.uniform(0.92, 1.08)
     shoulder_width, hip_width = rng.uniform(0.1, 0.125), rng.uniform(0.055, 0.07)
-    gait = rng.choice(['stand', 'act', 'crouch'], p=[0.5, 0.38, 0.12])
+    gait = rng.choice(['stand', 'act', 'crouch'], p=[0.55, 0.37, 0.08])
     upper, lower = {'neck': np.array([0, -trunk - 0.015, 0.])}, {}
     for side, sign in SIDES:
         hip, shoulder = np.array([sign * hip_width, 0, 0]), np.array([sign * shoulder_width, -trunk, 0])
@@ -123,8 +123,8 @@ def random_pose(rng: np.random.Generator) -> dict[str, np.ndarray]:
             lower[f'{side}_{name}'] = point
     upper.update(_head(rng, upper['neck']))
     upper = _turn(upper, np.zeros(3), -abs(rng.normal(0, 8)), rng.normal(0, 10), rng.normal(0, 7))
-    yaw = rng.normal(0, 25) if rng.random() < 0.92 else rng.normal(180, 20)
-    roll = rng.normal(0, 6) if rng.random() < 0.9 else rng.uniform(-45, 45)
+    yaw = rng.normal(0, 20) if rng.random() < 0.96 else rng.normal(180, 20)
+    roll = rng.normal(0, 6) if rng.random() < 0.95 else rng.uniform(-45, 45)
     return _turn({**lower, **upper}, np.zeros(3), rng.normal(0, 5), yaw, roll)
 
 
@@ -142,7 +142,7 @@ def dress(rng: np.random.Generator, pose: dict[str, np.ndarray]) -> list[Shape]:
     sleeves, legs = rng.integers(3), rng.random() < 0.7
     colours = dict(foot=shoes, thigh=trousers, shin=trousers if legs else skin, hand=skin,
                    arm=shirt if sleeves else skin, forearm=shirt if sleeves == 2 else skin)
-    build, shapes = rng.uniform(0.85, 1.3), []
+    build, shapes = rng.uniform(0.95, 1.4), []
 
     def add(part: str, kind: str, colour: np.ndarray, lift: float, *circles: tuple[str, float]) -> None:
         depth = float(np.mean([pose[name][2] for name, _ in circles]))
@@ -166,5 +166,5 @@ def dress(rng: np.random.Generator, pose: dict[str, np.ndarray]) -> list[Shape]:
         add('hair', 'detail', hair, 0.025, ('hair', 0.06), ('nape', 0.05))
     add('face', 'skin', skin, 0.01, ('face', 0.053), ('mouth', 0.034))
     add('mouth', 'detail', np.array([70, 60, 150.]), 0.01, ('mouth', 0.009))
-    add('nose', 'skin', skin * 0.7, 0.02, ('nose', 0.011))
+    add('nose', 'skin', skin * 0.6, 0.02, ('nose', 0.013))
     return sorted(shapes, key=lambda shape: shape.depth)

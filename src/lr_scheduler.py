@@ -8,7 +8,8 @@ def warmup_step_lr(base: float, epochs: int, steps_per_epoch: int, *, lr_steps: 
                    warmup_steps: int, warmup_ratio: float, start_epoch: int = 0) -> np.ndarray:
     """Learning rates of all steps from `start_epoch` to the end, float32 (steps,).
 
-    MMPose's policy 'step' with linear warm-up: step i < warmup_steps runs at base * (ratio + (1 - ratio) * i / warmup_steps).
+    MMPose's policy 'step' with linear warm-up: step i < warmup_steps runs at
+    base * (ratio + (1 - ratio) * i / warmup_steps).
 
     Args:
         base: learning rate after warm-up, already multiplied by the number of devices.

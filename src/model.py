@@ -5,8 +5,8 @@ Read from the bottom up: `LiteHRNet` = `Backbone` + 1x1 convolution; `Backbone` 
 NCHW; branch b has 1/(4 * 2**b) of the input's resolution. Parameter names are those of the official PyTorch
 checkpoints (BN in MindSpore's words), so `src.checkpoint` only renames suffixes.
 
-All sizes are fixed when the network is built, only the batch is free. That lets the slow operators of the plain spelling
-be written as cheap ones with the same value: pooling with kernel = stride, nearest upsampling as a broadcast,
+All sizes are fixed when the network is built, only the batch is free. That lets the slow operators of the plain
+spelling be written as cheap ones with the same value: pooling with kernel = stride, nearest upsampling as a broadcast,
 bilinear upsampling as two matrix products, channel shuffle as stack + reshape.
 """
 from __future__ import annotations
@@ -49,7 +49,8 @@ class ConvBN(nn.Cell):
         return x if self.act is None else self.act(x)
 
 
-def separable(in_channels: int, out_channels: int, stride: int, *, relu: bool = True, updates: int = 1) -> list[nn.Cell]:
+def separable(in_channels: int, out_channels: int, stride: int, *, relu: bool = True,
+              updates: int = 1) -> list[nn.Cell]:
     """Depthwise 3x3 + BN, 1x1 + BN (+ ReLU) as a list, numbered in the checkpoint as the official Sequential is."""
     cells = [conv(in_channels, in_channels, 3, stride, depthwise=True), batch_norm(in_channels, updates),
              conv(in_channels, out_channels), batch_norm(out_channels, updates)]
@@ -195,8 +196,9 @@ class Module(nn.Cell):
     """Blocks on every branch, then exchange between the branches (fusion).
 
     Fusion follows the official code as it really computes. There the accumulator of output 0 is branch 0's own
-    tensor, changed in place to 2*x0 + the paths into it; every later output i reads that changed tensor and counts its path from
-    branch 0 twice. Here that path runs once and is doubled, and its BN statistics move as if it had run twice.
+    tensor, changed in place to 2*x0 + the paths into it; every later output i reads that changed tensor and counts
+    its path from branch 0 twice. Here that path runs once and is doubled, and its BN statistics move as if it had
+    run twice.
     """
 
     def __init__(self, module: str, blocks: int, channels: list[int], sizes: list[tuple[int, int]]) -> None:

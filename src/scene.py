@@ -12,7 +12,7 @@ PARTS = ('nothing', 'object', 'torso', 'neck', 'hair', 'face', 'mouth', 'nose') 
     f'{side}_{part}' for side in ('left', 'right')
     for part in ('eye', 'ear', 'arm', 'forearm', 'hand', 'thigh', 'shin', 'foot'))
 STRIDE = 32  # owner map: person number x STRIDE + part number
-MIN_JOINTS, MAX_OVERLAP, ATTEMPTS = 6, 0.35, 30
+MIN_JOINTS, MAX_OVERLAP, ATTEMPTS = 6, 0.2, 30
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,14 @@ def background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     if rng.random() < 0.4:
         image *= 1 + rng.uniform(0.05, 0.3) * _stripes(rng, size, rng.uniform(5, 40))[..., None]
     image = np.clip(image, 0, 255).astype(np.uint8)
-    for _ in range(rng.integers(3, 12)):
+    for _ in range(rng.integers(3, 9)):
         centre = rng.uniform((0, 0), size)
         _fill(image, _blob(rng, centre, rng.uniform(0.02, 0.2) * height), random_colour(rng))
     for _ in range(rng.integers(0, 6)):
         ends = np.round(rng.uniform((0, 0), size, (2, 2))).astype(int)
         cv2.line(image, ends[0].tolist(), ends[1].tolist(), random_colour(rng).tolist(), int(rng.integers(1, 8)),
                  cv2.LINE_AA)
-    return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 2.5))
+    return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.8, 2.5))
 
 
 def _overlap(first: np.ndarray, second: np.ndarray) -> float:
@@ -104,7 +104,7 @@ def _cast(rng: np.random.Generator, size: tuple[int, int], share: float) -> _Act
     outline = np.concatenate([shape.outline for shape in shapes]) * height
     low, high = outline.min(0), outline.max(0)
     extent = high - low
-    outside = (0.3 if rng.random() < 0.2 else 0.) * extent
+    outside = (0.3 if rng.random() < 0.15 else 0.) * extent
     origin = rng.uniform(*np.sort([-outside, np.array(size) - extent + outside], axis=0)) - low
     joints = np.stack([pose[name][:2] for name in JOINTS]) * height + origin
     return _Actor(shapes, joints, height, origin, np.concatenate([low + origin, high + origin]))
@@ -185,7 +185,7 @@ def random_scene(rng: np.random.Generator, size: tuple[int, int], max_persons: i
     for number, actor in enumerate(actors, start=1):
         _draw(rng, image, owners, actor, number)
     for actor in actors:
-        if rng.random() < 0.3:
+        if rng.random() < 0.2:
             _hide(rng, image, owners, actor)
     grain = rng.standard_normal(image.shape, np.float32) * rng.uniform(1, 7)
     exposed = image * np.float32(rng.uniform(0.8, 1.15)) + np.float32(rng.uniform(-15, 15)) + grain

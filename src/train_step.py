@@ -1,7 +1,7 @@
 """One training step as a cell: forward, loss, scaled gradients, all-reduce, unscale, overflow check, update.
 
-`mindspore.Model`'s own loss-scale managers refuse the CPU, and its AdamWeightDecay cannot unscale, so the step is written
-out here; it is the same on CPU, GPU and Ascend.
+`mindspore.Model`'s own loss-scale managers refuse the CPU, and its AdamWeightDecay cannot unscale, so the step is
+written out here; it is the same on CPU, GPU and Ascend.
 """
 from __future__ import annotations
 

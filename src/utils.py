@@ -25,7 +25,7 @@ def cuda_devices() -> int:
         return 0
 
 
-def set_device(device: str, device_id: int, distributed: bool = False) -> tuple[int, int]:
+def set_device(device: str, device_id: int, distributed: bool = False, cpu_threads: int = 0) -> tuple[int, int]:
     """Selects device and graph mode; joins the other processes if `distributed`.
 
     Returns:
@@ -45,6 +45,8 @@ def set_device(device: str, device_id: int, distributed: bool = False) -> tuple[
     if device == 'CPU' and device_id and not distributed:
         raise InputError(f'device_id {device_id}: the CPU is device 0')
     try:
+        if cpu_threads:
+            ms.set_context(runtime_num_threads=cpu_threads)
         if device == 'CPU' or distributed:
             ms.set_context(mode=ms.GRAPH_MODE, device_target=device)
         else:
@@ -52,7 +54,7 @@ def set_device(device: str, device_id: int, distributed: bool = False) -> tuple[
         # Kernels are chosen at first use; ask for one now rather than after minutes of preparation.
         ms.ops.Add()(ms.Tensor([1.0]), ms.Tensor([1.0]))
     except (RuntimeError, ValueError) as error:
-        raise InputError(f'device {device!r}: MindSpore {ms.__version__} here has no support for it; {advice}') from error
+        raise InputError(f'device {device!r}: this MindSpore {ms.__version__} does not support it; {advice}') from error
     if not distributed:
         return 0, 1
     try:

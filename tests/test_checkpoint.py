@@ -32,7 +32,7 @@ NETWORKS = {'litehrnet_18': LITE_18,
 HEAD = 'keypoint_head.final_layer.weight'
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def build(architecture: Architecture):
     """A network (one for all tests) of small pictures, which its parameters don't depend on."""
     from src.model import LiteHRNet

@@ -101,10 +101,10 @@ def make_dataset(output: Path, train: int, val: int, seed: int, image_size: tupl
         if not low <= value <= high:
             raise InputError(f'--{name} {value}: choose a number from {low} to {high}')
     used = output.exists() and not (output.is_dir() and not any(output.iterdir()))
+    if used and not (output / MARKER).is_file():
+        raise InputError(f'{output}: holds what was not made by this tool and is left alone; choose another folder')
     if used and not overwrite:
         raise InputError(f'{output}: is there already; choose another folder or pass --overwrite')
-    if used and not (output / MARKER).is_file():
-        raise InputError(f'{output}: was not made by this tool (no {MARKER}) and is left alone; choose another folder')
     stage = output.with_name(f'.{output.name}.{os.getpid()}.part')
     try:
         (stage / 'annotations').mkdir(parents=True)

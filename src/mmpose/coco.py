@@ -40,6 +40,9 @@ class TopDownDataset:
         self.records: list[dict[str, Any]] = []
         self.skipped = 0
         self._seed = seed
+        # glibc hands memory back to the system according to the largest block freed so far. Without a big one, each
+        # sample faults its pages in anew, which can cost as much as all steps but decoding.
+        np.empty(2 ** 24, np.uint8)
         self._ann_info = dict(image_size=np.array(image_size), heatmap_size=np.array(heatmap_size),
                               num_joints=info.num_joints, flip_pairs=info.flip_pairs, flip_index=info.flip_index,
                               upper_body_ids=info.upper_body)
@@ -54,7 +57,8 @@ class TopDownDataset:
         Raises:
             InputError: the image can't be read.
         """
-        rng = np.random.default_rng([self._seed, epoch, index])
+        # Counter-based: every (seed, epoch, index) has a stream of its own, and starting one is cheap.
+        rng = np.random.Generator(np.random.Philox(key=self._seed, counter=[0, index, epoch, 0]))
         return self.compose({**self.records[index], 'rng': rng})
 
     def groups(self) -> list[list[int]]:
@@ -133,12 +137,13 @@ class CocoDataset(TopDownDataset):
         keypoints = numbers(annotation['keypoints'], 3 * self.info.num_joints).reshape(-1, 3)
         if not np.isfinite(keypoints).all():
             raise ValueError('its keypoints are not all finite')
-        box = clip_box(numbers(annotation['bbox'], 4).tolist(), image['width'], image['height'])
+        box = numbers(annotation['bbox'], 4)
+        box = clip_box(box.tolist(), image['width'], image['height']) if np.isfinite(box).all() else None
         if not box or not annotation.get('area', 1) > 0:
             self.skipped += 1
             return None
         labelled = np.minimum(1, keypoints[:, 2])
-        if not labelled.any() or annotation.get('num_keypoints') == 0:
+        if not (labelled > 0).any() or annotation.get('num_keypoints') == 0:
             return None
         joints, visible = np.zeros((2, self.info.num_joints, 3), np.float32)
         joints[:, :2], visible[:, :2] = keypoints[:, :2], labelled[:, None]
@@ -163,6 +168,8 @@ class CocoDataset(TopDownDataset):
                 if detection['image_id'] not in self._images:
                     raise InputError(f'{file}: detection {number}: image {detection["image_id"]!r} '
                                      f'is not in {self._file}')
+                if not np.isfinite(score):
+                    raise ValueError(f'its score is {score}')
                 if detection['category_id'] != PERSON or score < threshold:
                     continue
                 if not (np.isfinite(box).all() and box[2] > 0 and box[3] > 0):

@@ -43,7 +43,7 @@ def box_to_center_scale(box: Sequence[float], image_size: Sequence[int],
     Returns:
         centre (2,) in pixels and scale (2,) in 200 pixels, both float32.
     """
-    x, y, w, h = box
+    x, y, w, h = map(float, box)
     scale = np.array(grow_to_aspect(w, h, image_size[0] / image_size[1]), np.float32) / PIXEL_STD
     return np.array((x + w * 0.5, y + h * 0.5), np.float32), scale * padding
 

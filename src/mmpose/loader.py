@@ -1,7 +1,8 @@
 """The MindSpore dataset over our samples; the only file of this package that imports MindSpore."""
 from __future__ import annotations
 
-from typing import Any, Iterator, Protocol
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import cv2
 import mindspore.dataset as ds
@@ -82,8 +83,8 @@ def train_loader(samples: Samples, batch_size: int, *, seed: int | None, start_e
         InputError: fewer samples than one step needs.
     """
     if len(samples) < batch_size * ranks:
-        raise InputError(f'{len(samples)} training samples are fewer than one step takes ({batch_size} x {ranks} devices): '
-                         f'pass --train.batch_size {max(1, len(samples) // ranks)} or less')
+        raise InputError(f'{len(samples)} training samples are fewer than one step takes ({batch_size} x {ranks} '
+                         f'devices): pass --train.batch_size {max(1, len(samples) // ranks)} or less')
     order = EpochOrder(len(samples), batch_size, seed, start_epoch, rank, ranks)
     dataset = ds.GeneratorDataset(_Source(samples, replaced), ['img', 'target', 'target_weight'],
                                   sampler=order, num_parallel_workers=max(1, workers),

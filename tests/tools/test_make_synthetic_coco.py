@@ -111,8 +111,9 @@ def test_what_is_there_is_only_replaced_on_request_and_only_if_made_here(tmp_pat
         make_dataset(mine, **small)
     make_dataset(mine, **{**small, 'train': 2}, overwrite=True)
     assert len(list((mine / 'train2017').iterdir())) == 2
-    with pytest.raises(InputError, match='foreign: was not made by this tool'):
-        make_dataset(foreign, **small, overwrite=True)
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match='foreign: holds what was not made by this tool'):
+            make_dataset(foreign, **small, overwrite=overwrite)
     assert _files(foreign) == ['photo.jpg'] and {path.name for path in tmp_path.iterdir()} == {'mine', 'foreign'}
 
 

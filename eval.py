@@ -1,0 +1,65 @@
+"""Evaluates a checkpoint with COCO's keypoint figures.
+
+    python eval.py --device CPU --boxes gt
+
+Reads the checkpoint that training wrote for the same --experiment_tag and --model_config, unless --checkpoint names
+another (.ckpt, or an official .pth). Writes the figures and the results beside it as JSON.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from src.build import build_dataset, build_network
+from src.checkpoint import load_network
+from src.config import parse, require_checkpoint
+from src.errors import run
+from src.files import atomic_path
+from src.fold import fold_batch_norm
+from src.mmpose.evaluation import write_results
+from src.test_utils import coco_scores, forward_of, predict
+from src.utils import get_logger, set_device
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--checkpoint', metavar='FILE', help='default: the one training wrote')
+    parser.add_argument('--boxes', choices=('det', 'gt'), help="the detector's or annotated boxes (default: det)")
+    parser.add_argument('--metrics_json', metavar='FILE', help='default: metrics_<boxes>.json beside the checkpoint')
+    parser.add_argument('--results_json', metavar='FILE', help='default: results_<boxes>.json beside the checkpoint')
+    options, experiment, config = parse(parser, argv)
+    settings = config['eval']
+    settings['boxes'] = boxes = options.boxes or settings['boxes']
+
+    checkpoint = require_checkpoint(options.checkpoint, experiment)
+    folder = checkpoint.parent
+    dataset = build_dataset(experiment, config, 'val', boxes)
+    set_device(experiment['device'], experiment['device_id'], cpu_threads=experiment['cpu_threads'])
+    network = build_network(config)
+    load_network(network, checkpoint)
+    fold_batch_norm(network)
+
+    logger = get_logger()
+    conditions = {'boxes': boxes, 'flip_test': settings['flip_test'], 'decoding': settings['decoding'],
+                  'nms': settings['nms'], 'backend': settings['backend']}
+    logger.info(f'{checkpoint}: {len(dataset)} boxes, {", ".join(f"{k} {v}" for k, v in conditions.items())}')
+    began = time.time()
+    predictions = predict(forward_of(network), dataset, settings, experiment['workers'])
+    rate = len(dataset) / (time.time() - began)
+    annotations = Path(experiment['data_root']) / config['data']['val_annotations']
+    scores, results = coco_scores(predictions, dataset, annotations, settings)
+
+    write_results(results, Path(options.results_json or folder / f'results_{boxes}.json'))
+    with atomic_path(options.metrics_json or folder / f'metrics_{boxes}.json') as path:
+        path.write_text(json.dumps({**scores, **conditions, 'model_config': experiment['model_config'],
+                                    'checkpoint': str(checkpoint), 'boxes_evaluated': len(dataset)}, indent=1))
+    logger.info('  '.join(f'{name} {value:.4f}' for name, value in scores.items()))
+    logger.info(f'{rate:.1f} boxes/s with compilation; {len(results)} persons after NMS')
+    return 0
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,144 @@
+"""From pictures to scored keypoints: crops in batches, flip test, decoding, evaluation.
+
+A picture is decoded once for all its boxes, in threads that run ahead of the network; boxes are batched across
+pictures; the mirrored copies go through the network in the same batch.
+"""
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+from mindspore import Tensor, nn
+from tqdm import tqdm
+
+from src.mmpose.coco import TopDownDataset
+from src.mmpose.evaluation import evaluate, select
+from src.mmpose.heatmap import decode, flip_back
+
+Forward = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass
+class Predictions:
+    """What the network says of every record of a data set, in the records' order.
+
+    Attributes:
+        keypoints: float32 (M, K, 3) x, y in image pixels, score.
+        boxes: float32 (M, 6) centre x, y, scale w, h in 200-pixel units, area in square pixels, score.
+        image_ids: (M,).
+        bbox_ids: (M,).
+    """
+    keypoints: np.ndarray
+    boxes: np.ndarray
+    image_ids: np.ndarray
+    bbox_ids: np.ndarray
+
+
+def forward_of(network: nn.Cell) -> Forward:
+    """The network in inference mode as a function of float32 arrays (N, 3, H, W) -> (N, K, H/4, W/4)."""
+    network.set_train(False)
+    return lambda images: network(Tensor(images)).asnumpy()
+
+
+def crops(dataset: TopDownDataset, workers: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(record number, pipeline output) of every record, picture by picture, read ahead in threads.
+
+    Raises:
+        InputError: a picture can't be read.
+    """
+    def cut(indices: list[int]) -> list[tuple[int, dict[str, Any]]]:
+        image = dataset.compose.load(dict(dataset.records[indices[0]]))['img']
+        return [(i, dataset.compose.rest({**dataset.records[i], 'img': image})) for i in indices]
+
+    groups = iter(dataset.groups())
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        waiting: deque = deque()
+        while True:
+            while len(waiting) < 4 * max(1, workers) and (group := next(groups, None)) is not None:
+                waiting.append(pool.submit(cut, group))
+            if not waiting:
+                return
+            yield from waiting.popleft().result()
+
+
+def predict_heatmaps(forward: Forward, images: np.ndarray, batch_size: int, flip_index: np.ndarray | None,
+                     shift: bool) -> np.ndarray:
+    """Heatmaps of up to `batch_size` pictures; with `flip_index`, the mean with those of the mirrored pictures.
+
+    Args:
+        forward: see `forward_of`; it always gets the same number of pictures, as the graph is compiled for it.
+        images: float32 (n, 3, H, W), n <= batch_size.
+        batch_size: the batch is filled up to it.
+        flip_index: (K,) joint that takes each joint's place in the mirror, or None for no flip test.
+        shift: move the mirrored heatmaps by one pixel, which aligns them.
+    """
+    n = len(images)
+    copies = 1 if flip_index is None else 2
+    batch = np.zeros((copies * batch_size, *images.shape[1:]), np.float32)
+    batch[:n] = images
+    if flip_index is not None:
+        batch[batch_size:batch_size + n] = images[..., ::-1]
+    heatmaps = forward(batch)
+    if flip_index is None:
+        return heatmaps[:n]
+    return (heatmaps[:n] + flip_back(heatmaps[batch_size:batch_size + n], flip_index, shift)) * 0.5
+
+
+def predict(forward: Forward, dataset: TopDownDataset, settings: dict[str, Any], workers: int) -> Predictions:
+    """Runs the network on all records of a data set.
+
+    Args:
+        forward: see `forward_of`.
+        dataset: with `center`, `scale` and `img` in its pipeline's output.
+        settings: the `eval` section of a configuration.
+        workers: threads that read pictures.
+
+    Raises:
+        InputError: a picture can't be read.
+    """
+    count = len(dataset)
+    keypoints = np.zeros((count, dataset.info.num_joints, 3), np.float32)
+    boxes = np.zeros((count, 6), np.float32)
+    flip_index = dataset.info.flip_index if settings['flip_test'] else None
+    batch: list[tuple[int, dict[str, Any]]] = []
+
+    def flush() -> None:
+        heatmaps = predict_heatmaps(forward, np.stack([crop['img'] for _, crop in batch]), settings['batch_size'],
+                                    flip_index, settings['shift_heatmap'])
+        rows = [i for i, _ in batch]
+        center = np.stack([crop['img_metas']['center'] for _, crop in batch])
+        scale = np.stack([crop['img_metas']['scale'] for _, crop in batch])
+        xy, score = decode(heatmaps, center, scale, settings['decoding'], settings['blur_kernel'])
+        keypoints[rows] = np.concatenate([xy, score], 2)
+        boxes[rows, :2], boxes[rows, 2:4] = center, scale
+        boxes[rows, 4] = np.prod(scale * 200, 1)
+        boxes[rows, 5] = [crop['img_metas']['bbox_score'] for _, crop in batch]
+        batch.clear()
+
+    with tqdm(total=count, unit='box', disable=None) as bar:
+        for item in crops(dataset, workers):
+            batch.append(item)
+            if len(batch) == settings['batch_size']:
+                flush()
+                bar.update(settings['batch_size'])
+        if batch:
+            bar.update(len(batch))
+            flush()
+    return Predictions(keypoints, boxes, np.array([r['image_id'] for r in dataset.records]),
+                       np.array([r['bbox_id'] for r in dataset.records]))
+
+
+def coco_scores(predictions: Predictions, dataset: TopDownDataset, annotation_file: Path,
+                settings: dict[str, Any]) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Rescoring, OKS NMS and the ten COCO figures: (figures, results in COCO's format)."""
+    sigmas = np.array(dataset.info.sigmas)
+    results = select(predictions.keypoints, predictions.boxes, predictions.image_ids, predictions.bbox_ids,
+                     sigmas=sigmas, visibility_threshold=settings['visibility_threshold'],
+                     oks_threshold=settings['oks_threshold'], nms=settings['nms'])
+    backend = None if settings['backend'] == 'auto' else settings['backend']
+    return evaluate(results, annotation_file, sigmas=sigmas, backend=backend), results

@@ -1,0 +1,236 @@
+"""Which persons and boxes become records, that samples are reproducible, and that broken files are refused."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Callable
+
+import cv2
+import numpy as np
+import pytest
+
+from configs.coco_base import dataset_info
+from src.errors import InputError
+from src.mmpose.coco import CocoDataset
+from src.mmpose.dataset_info import DatasetInfo
+
+INFO = DatasetInfo.from_dict(dataset_info)
+SIZES = (192, 256), (48, 64)
+TRAIN = [
+    dict(type='LoadImageFromFile'),
+    dict(type='TopDownGetBboxCenterScale', padding=1.25),
+    dict(type='TopDownRandomShiftBboxCenter', shift_factor=0.16, prob=0.3),
+    dict(type='TopDownRandomFlip', flip_prob=0.5),
+    dict(type='TopDownHalfBodyTransform', num_joints_half_body=8, prob_half_body=0.3),
+    dict(type='TopDownGetRandomScaleRotation', rot_factor=30, scale_factor=0.25),
+    dict(type='TopDownAffine'),
+    dict(type='ToTensor'),
+    dict(type='NormalizeTensor', mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]),
+    dict(type='TopDownGenerateTarget', sigma=2),
+    dict(type='Collect', keys=['img', 'target', 'target_weight'], meta_keys=['image_file', 'bbox_id', 'rotation']),
+]
+TINY = 'coco_tiny/annotations/person_keypoints_val2017.json'
+DETECTIONS = 'coco_tiny/person_detection_results/COCO_val2017_detections_AP_H_56_person.json'
+
+
+def tiny(goldens: Path, **more: Any) -> CocoDataset:
+    return CocoDataset(INFO, goldens / TINY, goldens / 'coco_tiny/val2017', *SIZES, TRAIN, **more)
+
+
+def test_annotated_persons_equal_the_reference(goldens: Path) -> None:
+    data, dataset = np.load(goldens / 'data_pipeline.npz'), tiny(goldens)
+    assert len(dataset) == 12 and dataset.skipped == 0
+    rows = [record for record in dataset.records if record['image_id'] in data['image_id']]
+    for key, name in (('image_id', 'image_id'), ('bbox_id', 'bbox_id'), ('bbox', 'clean_bbox_xywh'),
+                      ('joints_3d', 'joints'), ('joints_3d_visible', 'joints_visible')):
+        np.testing.assert_array_equal([row[key] for row in rows], data[name])
+
+
+def test_detector_boxes_equal_the_reference(goldens: Path) -> None:
+    data, dataset = np.load(goldens / 'data_pipeline.npz'), tiny(goldens, detection_file=goldens / DETECTIONS)
+    assert [record['bbox_id'] for record in dataset.records] == list(range(118))
+    rows = [record for record in dataset.records if record['image_id'] in data['det_image_id']]
+    for key, name in (('image_id', 'det_image_id'), ('bbox', 'det_bbox_xywh'), ('bbox_score', 'det_score')):
+        np.testing.assert_array_equal([row[key] for row in rows], data[name])
+
+
+def test_score_threshold_keeps_the_better_boxes(goldens: Path) -> None:
+    scores = [box['score'] for box in json.loads((goldens / DETECTIONS).read_text())]
+    dataset = tiny(goldens, detection_file=goldens / DETECTIONS, score_threshold=0.5)
+    assert [record['bbox_score'] for record in dataset.records] == [score for score in scores if score >= 0.5]
+
+
+def test_groups_hold_each_record_once_by_image(goldens: Path) -> None:
+    assert tiny(goldens).groups() == [[0], [1, 2], [3, 4, 5, 6], [7, 8, 9, 10, 11]]
+
+
+def test_real_photographs_are_read(lspet: Path) -> None:
+    dataset = CocoDataset(INFO, lspet / 'annotations/person_keypoints_val2017.json', lspet / 'val2017', *SIZES, TRAIN)
+    assert len(dataset) == 500
+    sample = dataset.sample(17)
+    assert sample['img'].shape == (3, 256, 192) and sample['target'].shape == (17, 64, 48)
+    assert not sample['target_weight'][:5].any() and sample['target_weight'][5:].sum() >= 3
+
+
+def test_samples_depend_on_seed_epoch_and_index_alone(goldens: Path) -> None:
+    first, second, other = tiny(goldens, seed=3), tiny(goldens, seed=3), tiny(goldens, seed=4)
+    wanted = [(epoch, index) for epoch in (0, 1) for index in range(4)]
+    samples = {key: first.sample(key[1], key[0]) for key in wanted}
+    for epoch, index in reversed(wanted):  # in another order, as another worker would
+        again = second.sample(index, epoch)
+        for key in ('img', 'target', 'target_weight'):
+            np.testing.assert_array_equal(again[key], samples[epoch, index][key])
+    for index in range(4):
+        assert not np.array_equal(samples[0, index]['img'], samples[1, index]['img'])
+        assert not np.array_equal(samples[0, index]['img'], other.sample(index)['img'])
+
+
+def test_augmentation_has_the_promised_frequencies(goldens: Path) -> None:
+    dataset = tiny(goldens)
+    angles = np.array([dataset.sample(1, epoch)['img_metas']['rotation'] for epoch in range(300)])
+    assert 0.5 < np.mean(angles != 0) < 0.7  # rot_prob 0.6, +-3.5 standard deviations
+    assert 22 < angles[angles != 0].std() < 37 and np.abs(angles).max() <= 60
+
+
+# A data set of one picture and three persons, to break in all ways
+
+
+def person(number: int, **changes: Any) -> dict[str, Any]:
+    return {'id': number, 'image_id': 1, 'category_id': 1, 'iscrowd': 0, 'bbox': [5, 5, 20, 30], 'area': 300,
+            'num_keypoints': 17, 'keypoints': [10, 12, 2] * 17, **changes}
+
+
+def content() -> dict[str, Any]:
+    return {'images': [{'id': 1, 'file_name': 'a.png', 'width': 50, 'height': 60}],
+            'annotations': [person(7), person(8, bbox=[-4, 10, 60, 20]), person(9, iscrowd=1)],
+            'categories': [{'id': 1, 'name': 'person'}]}
+
+
+BOX = {'image_id': 1, 'category_id': 1, 'bbox': [5, 5, 20, 30], 'score': 0.9}
+
+
+def write(folder: Path, annotations: Any, detections: Any = None) -> Callable[[], CocoDataset]:
+    """Writes the files and returns what opens them; a str stands for the file's raw text."""
+    (folder / 'images').mkdir()
+    cv2.imwrite(str(folder / 'images/a.png'), np.zeros((60, 50, 3), np.uint8))
+    files = {'gt.json': annotations, 'det.json': detections}
+    for name, value in files.items():
+        if value is not None:
+            (folder / name).write_text(value if isinstance(value, str) else json.dumps(value))
+    return lambda: CocoDataset(INFO, folder / 'gt.json', folder / 'images', *SIZES, TRAIN,
+                               detection_file=None if detections is None else folder / 'det.json')
+
+
+@pytest.mark.parametrize('changes, skipped', [
+    (dict(bbox=[5, 5, 0, 30]), 1), (dict(bbox=[5, 5, -20, 30]), 1), (dict(bbox=[50, 5, 20, 30]), 1),
+    (dict(bbox=[float('nan'), 5, 20, 30]), 1), (dict(bbox=[5, 5, float('inf'), 30]), 1),
+    (dict(bbox=[5, 5, float('nan'), 30]), 1), (dict(area=0), 1),
+    (dict(keypoints=[10, 12, 0] * 17), 0), (dict(num_keypoints=0), 0), (dict(iscrowd=1), 0),
+])
+def test_unusable_persons_are_left_out(tmp_path: Path, changes: dict, skipped: int) -> None:
+    values = content()
+    values['annotations'].insert(0, person(6, **changes))
+    dataset = write(tmp_path, values)()
+    assert [record['bbox_id'] for record in dataset.records] == [0, 1] and dataset.skipped == skipped
+    assert dataset.records[1]['bbox'].tolist() == [0, 10, 49, 20]
+
+
+@pytest.mark.parametrize('key', ['bbox', 'keypoints'])
+def test_persons_without_box_or_keypoints_are_left_out(tmp_path: Path, key: str) -> None:
+    values = content()
+    del values['annotations'][0][key]
+    assert len(write(tmp_path, values)()) == 1
+
+
+def test_unusable_detections_are_left_out(tmp_path: Path) -> None:
+    boxes = [[5, 5, 20, 30], [5, 5, 0, 30], [5, 5, 20, -1], [float('nan'), 5, 20, 30], [-9, 5, 200, 30]]
+    detections = [{**BOX, 'bbox': box} for box in boxes] + [{**BOX, 'category_id': 2}]
+    dataset = write(tmp_path, content(), detections)()
+    assert [record['bbox'].tolist() for record in dataset.records] == [boxes[0], boxes[4]]
+    assert [record['bbox_id'] for record in dataset.records] == [0, 1] and dataset.skipped == 3
+
+
+def changed(path: tuple, value: Any) -> dict[str, Any]:
+    values = content()
+    target: Any = values
+    for key in path[:-1]:
+        target = target[key]
+    if value is None:
+        del target[path[-1]]
+    else:
+        target[path[-1]] = value
+    return values
+
+
+FIRST = ('annotations', 0)
+
+
+@pytest.mark.parametrize('annotations, words', [
+    ('', 'not a JSON file'),
+    ('{"images": [', 'not a JSON file'),
+    ([1, 2], 'malformed'),
+    ({'images': []}, "no key 'annotations'"),
+    ({**content(), 'annotations': []}, 'no person'),
+    (changed(('images',), {}), 'malformed|not in the file'),
+    (changed(('images', 0, 'id'), None), "image.*'id'"),
+    (changed(('images', 0, 'file_name'), None), "'file_name'"),
+    (changed(('images', 0, 'file_name'), 5), 'malformed'),
+    (changed(('images', 0, 'width'), None), "'width'"),
+    (changed(('images', 0, 'height'), 'tall'), 'malformed'),
+    ({**content(), 'images': content()['images'] * 2}, 'image id 1 .*twice'),
+    ({**content(), 'annotations': [person(7), person(7)]}, 'annotation id 7 .*twice'),
+    (changed((*FIRST, 'id'), None), "'id'"),
+    (changed((*FIRST, 'image_id'), 2), 'annotation 7: image 2'),
+    (changed((*FIRST, 'image_id'), [1]), 'annotation 7'),
+    (changed((*FIRST, 'keypoints'), [1, 1, 2] * 16), 'annotation 7.*51.*48'),
+    (changed((*FIRST, 'keypoints'), [[1, 1, 2]] * 17), 'annotation 7'),
+    (changed((*FIRST, 'keypoints'), ['x', 1, 2] * 17), 'annotation 7'),
+    (changed((*FIRST, 'keypoints'), [float('nan'), 1, 2] * 17), 'annotation 7.*finite'),
+    (changed((*FIRST, 'bbox'), [1, 2, 3]), 'annotation 7.*4 numbers'),
+    (changed((*FIRST, 'bbox'), {'x': 1}), 'annotation 7'),
+    (changed((*FIRST, 'area'), 'big'), 'annotation 7'),
+    (changed(FIRST, 'person'), 'malformed'),
+])
+def test_broken_annotations_are_refused(tmp_path: Path, annotations: Any, words: str) -> None:
+    with pytest.raises(InputError, match=f'gt.json: .*({words})') as caught:
+        write(tmp_path, annotations)()
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('detections, words', [
+    ('x', 'not a JSON file'),
+    ({'boxes': []}, 'not a list'),
+    ([], 'no box'),
+    ([{**BOX, 'category_id': 3}], 'no box'),
+    ([BOX, {**BOX, 'image_id': 44}], 'detection 1: image 44'),
+    ([BOX, {**BOX, 'bbox': [1, 2, 3]}], 'detection 1 .*4 numbers'),
+    ([BOX, {**BOX, 'score': 'high'}], 'detection 1 '),
+    ([BOX, {**BOX, 'score': None}], 'detection 1 '),
+    ([BOX, {**BOX, 'score': float('nan')}], 'detection 1 '),
+    ([{key: value for key, value in BOX.items() if key != 'score'}], "detection 0 .*'score'"),
+    ([BOX, 5], 'detection 1 '),
+])
+def test_broken_detections_are_refused(tmp_path: Path, detections: Any, words: str) -> None:
+    with pytest.raises(InputError, match=f'det.json: .*({words})') as caught:
+        write(tmp_path, content(), detections)()
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('name', ['gt.json', 'det.json', 'images'])
+def test_missing_files_are_named(tmp_path: Path, name: str) -> None:
+    dataset = write(tmp_path, content(), [BOX])
+    (tmp_path / name).rename(tmp_path / 'elsewhere')
+    with pytest.raises(InputError, match=f'{name} does not exist'):
+        dataset()
+
+
+def test_missing_root_is_named() -> None:
+    with pytest.raises(InputError, match='no-such-root does not exist'):
+        CocoDataset(INFO, Path('no-such-root/annotations/a.json'), Path('no-such-root/val2017'), *SIZES, TRAIN)
+
+
+def test_missing_image_is_named_when_it_is_read(tmp_path: Path) -> None:
+    dataset = write(tmp_path, content())()
+    (tmp_path / 'images/a.png').unlink()
+    with pytest.raises(InputError, match=r'a\.png'):
+        dataset.sample(0)

@@ -1,0 +1,285 @@
+"""The steps against the reference's numbers, and the image files that must be refused or understood."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from configs.coco_base import dataset_info
+from src.errors import InputError
+from src.mmpose.dataset_info import DatasetInfo
+from src.mmpose.transforms import Compose, half_body_box, read_image
+
+INFO = DatasetInfo.from_dict(dataset_info)
+ANN_INFO = dict(image_size=np.array((192, 256)), heatmap_size=np.array((48, 64)), num_joints=17,
+                flip_pairs=INFO.flip_pairs, flip_index=INFO.flip_index, upper_body_ids=INFO.upper_body)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+TENSOR = [dict(type='ToTensor'), dict(type='NormalizeTensor', mean=MEAN, std=STD)]
+
+
+class Dice:
+    """Stands in for a Generator: uniform deviates are `uniform`, normal ones `normal`."""
+
+    def __init__(self, uniform: float = 0.0, normal: float = 0.0) -> None:
+        self.value, self.normal = uniform, normal
+
+    def random(self) -> float:
+        return self.value
+
+    def standard_normal(self) -> float:
+        return self.normal
+
+    def uniform(self, low: float, high: float, count: int) -> np.ndarray:
+        return np.full(count, low + (high - low) * self.value)
+
+
+@pytest.fixture(scope='module')
+def data(goldens: Path) -> dict[str, np.ndarray]:
+    with np.load(goldens / 'data_pipeline.npz') as file:
+        return dict(file)
+
+
+def person(data: dict[str, np.ndarray], goldens: Path, row: int) -> dict[str, Any]:
+    return dict(image_file=str(goldens / f'coco_tiny/val2017/{data["image_id"][row]:012d}.jpg'), rotation=0.0,
+                bbox=data['clean_bbox_xywh'][row], joints_3d=data['joints'][row],
+                joints_3d_visible=data['joints_visible'][row], ann_info=ANN_INFO, rng=np.random.default_rng(0))
+
+
+def assert_same_crop(got: np.ndarray, expected: np.ndarray) -> None:
+    """Exact with the reference's OpenCV; others may round differently."""
+    error = np.abs(got.astype(int) - expected)
+    assert got.dtype == np.uint8 and got.shape == expected.shape
+    assert (error.max() == 0) if cv2.__version__.startswith('4.10') else (np.mean(error <= 2) > 0.999)
+
+
+def assert_sample(sample: dict[str, Any], data: dict[str, np.ndarray], kind: str, row: int) -> None:
+    np.testing.assert_allclose(sample['center'], data[f'{kind}_center'][row], rtol=1e-6)
+    np.testing.assert_allclose(sample['scale'], data[f'{kind}_scale'][row], rtol=1e-6)
+    np.testing.assert_allclose(sample['joints_3d'], data[f'{kind}_joints'][row], rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(sample['target'], data[f'{kind}_target'][row], atol=1e-6)
+    np.testing.assert_array_equal(sample['target_weight'], data[f'{kind}_target_weight'][row])
+    assert_same_crop(sample['img'], data[f'{kind}_crop_uint8'][row])
+
+
+@pytest.mark.parametrize('row', range(6))
+def test_validation_sample_equals_the_reference(goldens: Path, data: dict[str, np.ndarray], row: int) -> None:
+    steps = ('LoadImageFromFile', 'TopDownGetBboxCenterScale', 'TopDownAffine', 'TopDownGenerateTarget')
+    sample = Compose([dict(type=step) for step in steps])(person(data, goldens, row))
+    assert_sample(sample, data, 'val', row)
+
+
+@pytest.mark.parametrize('row', range(6))
+def test_augmented_sample_equals_the_reference(goldens: Path, data: dict[str, np.ndarray], row: int) -> None:
+    start = Compose([dict(type='LoadImageFromFile'), dict(type='TopDownGetBboxCenterScale', padding=1.25),
+                     dict(type='TopDownRandomFlip', flip_prob=float(data['aug_flip'][row]))])
+    sample = start(person(data, goldens, row))
+    sample['scale'] = sample['scale'] * data['aug_scale_factor'][row]
+    sample['rotation'] = data['aug_rotation'][row]
+    sample = Compose([dict(type='TopDownAffine'), dict(type='TopDownGenerateTarget', sigma=2)])(sample)
+    np.testing.assert_array_equal(sample['joints_3d_visible'], data['aug_joints_visible'][row])
+    assert_sample(sample, data, 'aug', row)
+
+
+def test_steps_leave_the_records_arrays_alone(goldens: Path, data: dict[str, np.ndarray]) -> None:
+    record = person(data, goldens, 0)
+    before = {key: record[key].copy() for key in ('bbox', 'joints_3d', 'joints_3d_visible')}
+    record.update(img=read_image(record['image_file']), center=np.float32((390, 218)), scale=np.float32((1.6, 2.2)))
+    inputs = {key: record[key].copy() for key in ('img', 'center', 'scale')}
+    arrays = {key: record[key] for key in (*before, *inputs)}
+    names = ('TopDownGetBboxCenterScale', 'TopDownRandomShiftBboxCenter', 'TopDownRandomFlip',
+             'TopDownHalfBodyTransform', 'TopDownGetRandomScaleRotation', 'TopDownAffine', 'TopDownGenerateTarget')
+    Compose([*(dict(type=name) for name in names), *TENSOR])({**record, 'rng': Dice()})
+    for key, value in {**before, **inputs}.items():
+        np.testing.assert_array_equal(arrays[key], value, err_msg=key)
+
+
+def test_normalised_crop_equals_the_reference(data: dict[str, np.ndarray]) -> None:
+    apart = [dict(type='ToTensor'), dict(type='Collect', keys=['img'], meta_keys=[]), TENSOR[1]]
+    for row, expected in zip(data['val_crop_normalised_index'], data['val_crop_normalised_f16']):
+        crop = data['val_crop_uint8'][row]
+        fused = Compose(TENSOR)({'img': crop})['img']
+        assert fused.dtype == np.float32 and fused.flags.c_contiguous
+        np.testing.assert_array_equal(fused.astype(np.float16).astype(np.float32)[expected == 0], 0)
+        np.testing.assert_allclose(fused, expected.astype(np.float32), rtol=6e-4, atol=1e-5)
+        np.testing.assert_allclose(Compose(apart)({'img': crop, 'ann_info': {}})['img'], fused, atol=1e-6)
+
+
+@pytest.mark.parametrize('prefix, joints, visible', [('halfbody', 'joints', 'joints_visible'),
+                                                      ('hbsyn', 'hbsyn_joints', 'hbsyn_visible')])
+def test_half_body_equals_the_reference(data: dict[str, np.ndarray], prefix: str, joints: str, visible: str) -> None:
+    for row, (points, shown) in enumerate(zip(data[joints], data[visible])):
+        for choice, want_upper in enumerate((True, False)):
+            window = half_body_box(points[:, :2], INFO.upper_body, (192, 256), want_upper, shown[:, 0])
+            assert (window is not None) == data[f'{prefix}_valid'][row, choice]
+            if window:
+                np.testing.assert_allclose(window[0], data[f'{prefix}_center'][row, choice], rtol=1e-5)
+                np.testing.assert_allclose(window[1], data[f'{prefix}_scale'][row, choice], rtol=1e-5)
+
+
+@pytest.mark.parametrize('normal, choice', [(0.49, 0), (0.5, 1)])
+def test_half_body_step_applies_to_those_who_qualify(data: dict[str, np.ndarray], normal: float, choice: int) -> None:
+    step = Compose([dict(type='TopDownHalfBodyTransform', num_joints_half_body=8, prob_half_body=0.3)])
+    for row, qualifies in enumerate(data['hbsyn_qualifies']):
+        old = np.full(2, -1, np.float32)
+        record = dict(joints_3d=data['hbsyn_joints'][row], joints_3d_visible=data['hbsyn_visible'][row], center=old,
+                      scale=old, ann_info=ANN_INFO, rng=Dice(0.29, normal))
+        changed = qualifies and data['hbsyn_valid'][row, choice]
+        expected = data['hbsyn_center'][row, choice] if changed else old
+        np.testing.assert_allclose(step(dict(record))['center'], expected, rtol=1e-5)
+        assert step({**record, 'rng': Dice(0.3, normal)})['center'] is old
+
+
+def test_detector_crops_equal_the_reference(goldens: Path, data: dict[str, np.ndarray]) -> None:
+    pipeline = Compose([dict(type=step) for step in ('TopDownGetBboxCenterScale', 'TopDownAffine')])
+    for row, expected in zip(data['det_crop_index'], data['det_crop_uint8']):
+        image = read_image(str(goldens / f'coco_tiny/val2017/{data["det_image_id"][row]:012d}.jpg'))
+        sample = pipeline(dict(img=image, bbox=data['det_bbox_xywh'][row], rotation=0.0, ann_info=ANN_INFO,
+                               joints_3d=np.zeros((17, 3), np.float32), joints_3d_visible=np.ones((17, 3))))
+        assert_same_crop(sample['img'], expected)
+
+
+@pytest.mark.parametrize('normal, factor, angle', [(0.5, 1.125, 15), (9.0, 1.25, 60), (-9.0, 0.75, -60)])
+def test_scale_and_rotation_are_cut(normal: float, factor: float, angle: float) -> None:
+    step = Compose([dict(type='TopDownGetRandomScaleRotation', rot_factor=30, scale_factor=0.25, rot_prob=0.6)])
+    sample = step(dict(scale=np.float32((2, 4)), rng=Dice(0.59, normal)))
+    assert sample['scale'].tolist() == [2 * factor, 4 * factor] and sample['rotation'] == angle
+    assert step(dict(scale=np.float32((2, 4)), rng=Dice(0.6, normal)))['rotation'] == 0
+
+
+def test_shift_moves_the_centre_by_a_part_of_the_window() -> None:
+    step = Compose([dict(type='TopDownRandomShiftBboxCenter', shift_factor=0.1, prob=1.0)])
+    record = dict(center=np.float32((50, 60)), scale=np.float32((1, 2)), rng=Dice(0.75))
+    np.testing.assert_allclose(step(record)['center'], (60, 80))
+
+
+def test_centre_and_scale_that_exist_are_only_padded() -> None:
+    step = Compose([dict(type='TopDownGetBboxCenterScale', padding=1.25)])
+    sample = step(dict(center=np.float32((50, 60)), scale=np.float32((1, 2)), ann_info=ANN_INFO))
+    assert sample['center'].tolist() == [50, 60] and sample['scale'].tolist() == [1.25, 2.5]
+
+
+def test_udp_crop_and_joints_agree() -> None:
+    """A dot at each joint is found where the joint says, in the middle of the crop's pixel."""
+    joints, visible = np.zeros((17, 3), np.float32), np.ones((17, 3), np.float32)
+    joints[:, :2] = np.random.default_rng(0).integers(110, 190, (17, 2))
+    record = dict(center=np.float32((150, 150)), scale=np.float32((0.75, 1.0)), rotation=20.0, joints_3d=joints,
+                  joints_3d_visible=visible, ann_info=ANN_INFO)
+    step = Compose([dict(type='TopDownAffine', use_udp=True)])
+    ys, xs = np.indices((256, 192))
+    for number, (x, y) in enumerate(joints[:, :2].astype(int).tolist()):
+        sample = step({**record, 'img': cv2.circle(np.zeros((300, 300, 3), np.uint8), (x, y), 3, (255,) * 3, -1)})
+        weight = sample['img'][..., 0] / sample['img'][..., 0].sum(dtype=float)
+        found = (xs * weight).sum(), (ys * weight).sum()
+        np.testing.assert_allclose(sample['joints_3d'][number, :2], found, atol=0.1)
+
+
+def test_udp_target_is_centred_between_pixels() -> None:
+    joints = np.zeros((17, 3), np.float32)
+    joints[0, :2] = 191 / 47 * 10.5, 255 / 63 * 20.0
+    step = Compose([dict(type='TopDownGenerateTarget', sigma=2, encoding='UDP')])
+    target = step(dict(joints_3d=joints, joints_3d_visible=np.ones((17, 3)), ann_info=ANN_INFO))['target'][0]
+    assert target[20, 10] == pytest.approx(target[20, 11], rel=1e-4) and target.max() < 1
+
+
+@pytest.mark.parametrize('pipeline, words', [
+    ([dict(type='TopDownAfine')], "'TopDownAfine' is unknown.*'TopDownAffine'"),
+    ([dict(type='TopDownRandomFlip', flip_probability=0.5)], "'flip_probability'.*'flip_prob'"),
+    ([dict(type='ToTensor', size=3)], 'takes none'),
+    ([dict(type='TopDownRandomFlip', flip_prob='often')], "flip_prob='often' is no float"),
+    ([dict(type='TopDownRandomFlip', flip_prob=True)], 'flip_prob=True is no float'),
+    ([dict(type='TopDownAffine', use_udp=1)], 'use_udp=1 is no bool'),
+    ([dict(type='NormalizeTensor', mean=MEAN)], "needs the argument 'std'"),
+    ([dict(type='NormalizeTensor', mean=MEAN, std=(1, 1))], 'NormalizeTensor'),
+    ([dict(type='TopDownGenerateTarget', encoding='Megvii')], "'Megvii'"),
+    ([dict(type='LoadImageFromFile', color_type='grey')], "'grey'"),
+    (['ToTensor'], "'ToTensor' is no step"),
+    ([dict(prob=1)], 'is no step'),
+])
+def test_wrong_pipelines_are_refused(pipeline: list, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        Compose(pipeline)
+    assert '\n' not in str(caught.value)
+
+
+def test_collect_looks_into_ann_info_and_names_what_is_missing() -> None:
+    step = dict(type='Collect', keys=['img'], meta_keys=['flip_pairs', 'image_id'])
+    sample = Compose([step])(dict(img=1, image_id=7, target=2, ann_info=ANN_INFO))
+    assert sample == {'img': 1, 'img_metas': {'flip_pairs': INFO.flip_pairs, 'image_id': 7}}
+    with pytest.raises(InputError, match="'image_id'"):
+        Compose([step])(dict(img=1, ann_info=ANN_INFO))
+
+
+def test_load_and_rest_are_the_two_halves(goldens: Path, data: dict[str, np.ndarray]) -> None:
+    steps = ('LoadImageFromFile', 'TopDownGetBboxCenterScale', 'TopDownAffine')
+    pipeline = Compose([dict(type=step) for step in steps])
+    image = pipeline.load(person(data, goldens, 1))['img']
+    for row in (1, 2):
+        sample = pipeline.rest({**person(data, goldens, row), 'image_file': 'not read', 'img': image})
+        assert_same_crop(sample['img'], data['val_crop_uint8'][row])
+
+
+# Image files
+
+GRADIENT = np.linspace(0, 250, 40 * 60 * 3).reshape(40, 60, 3).astype(np.uint8)
+
+
+def jpeg(image: np.ndarray = GRADIENT, *flags: int) -> bytes:
+    return cv2.imencode('.jpg', image, flags)[1].tobytes()
+
+
+def with_segment(data: bytes, payload: bytes) -> bytes:
+    """Puts an APP1 segment behind a JPEG's first marker."""
+    return data[:2] + b'\xff\xe1' + (len(payload) + 2).to_bytes(2, 'big') + payload + data[2:]
+
+
+@pytest.mark.parametrize('name, content, word', [
+    ('empty.jpg', b'', 'empty'),
+    ('text.jpg', b'hello', 'not a readable image'),
+    ('cut.jpg', jpeg()[:-200], 'truncated'),
+    ('head.jpg', jpeg()[:100], ''),
+    ('scans.jpg', jpeg(GRADIENT, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)[:-100], 'truncated'),
+    ('thumb.jpg', with_segment(jpeg(), b'Exif\0\0' + jpeg(GRADIENT[:8, :8]))[:-200], 'truncated'),
+    ('cut.png', cv2.imencode('.png', GRADIENT)[1].tobytes()[:-300], ''),
+    ('cut.webp', cv2.imencode('.webp', GRADIENT)[1].tobytes()[:-20], ''),
+    ('cut.bmp', cv2.imencode('.bmp', GRADIENT)[1].tobytes()[:-2000], ''),
+])
+def test_broken_images_are_refused_by_name(tmp_path: Path, name: str, content: bytes, word: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=f'{name}.*{word}') as caught:
+        read_image(str(tmp_path / name))
+    assert '\n' not in str(caught.value)
+
+
+def test_missing_image_and_folder_are_named(tmp_path: Path) -> None:
+    for path in (tmp_path / 'absent.jpg', tmp_path):
+        with pytest.raises(InputError, match=path.name):
+            read_image(str(path))
+
+
+def test_unusual_but_whole_images_are_read_as_opencv_reads_them(tmp_path: Path) -> None:
+    sixteen = cv2.imencode('.png', GRADIENT.astype(np.uint16) * 257)[1].tobytes()
+    grey = cv2.imencode('.png', GRADIENT[..., 0])[1].tobytes()
+    alpha = cv2.imencode('.png', np.dstack((GRADIENT, GRADIENT[..., 0])))[1].tobytes()
+    thumbnail = with_segment(jpeg(), b'Exif\0\0' + jpeg(GRADIENT[:8, :8]))
+    for number, content in enumerate((sixteen, grey, alpha, thumbnail, jpeg() + b'\0' * 100)):
+        path = tmp_path / f'{number}.image'
+        path.write_bytes(content)
+        image = read_image(str(path))
+        assert image.dtype == np.uint8 and image.shape == (40, 60, 3)
+        np.testing.assert_array_equal(image, cv2.imread(str(path)))
+    np.testing.assert_array_equal(read_image(str(tmp_path / '0.image')), GRADIENT)
+
+
+def test_exif_orientation_is_applied_unless_ignored(tmp_path: Path) -> None:
+    # A little-endian TIFF directory of one entry: orientation (0x112), a short, 6 = turned clockwise.
+    entry = b'\x12\x01\x03\0\x01\0\0\0\x06\0\0\0'
+    path = tmp_path / 'turned.jpg'
+    path.write_bytes(with_segment(jpeg(), b'Exif\0\0II*\0\x08\0\0\0\x01\0' + entry + b'\0\0\0\0'))
+    load = Compose([dict(type='LoadImageFromFile')])
+    plain = Compose([dict(type='LoadImageFromFile', color_type='color_ignore_orientation', to_float32=True)])
+    straight = plain({'image_file': str(path)})['img']
+    assert straight.shape == (40, 60, 3) and straight.dtype == np.float32
+    np.testing.assert_array_equal(load({'image_file': str(path)})['img'], np.rot90(straight, -1))
