@@ -12,9 +12,6 @@ import argparse
 import json
 import multiprocessing
 
-import mindspore as ms
-from mindspore import nn
-
 from src.build import build_dataset, build_network
 from src.callback import Checkpoints, Progress
 from src.checkpoint import load_network
@@ -24,8 +21,8 @@ from src.files import atomic_path
 from src.loss import JointsMSELoss, NetWithLoss
 from src.lr_scheduler import warmup_step_lr
 from src.mmpose.loader import train_loader
-from src.train_step import TrainStep
-from src.utils import get_logger, make_optimizer, set_device, set_seed
+from src.train_step import TrainStep, fit
+from src.utils import get_logger, make_optimizer, mindspore_version, set_device, set_seed
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -56,8 +53,7 @@ def main(argv: list[str] | None = None) -> int:
                            warmup_steps=settings['warmup_steps'], warmup_ratio=settings['warmup_ratio'],
                            start_epoch=experiment['start_epoch'])
     optimizer = make_optimizer(settings['optimizer'], network, rates, experiment['weight_decay'])
-    reducer = nn.DistributedGradReducer(optimizer.parameters, True, ranks) if ranks > 1 else None
-    step = TrainStep(NetWithLoss(network, JointsMSELoss()), optimizer, experiment['loss_scale'], reducer)
+    step = TrainStep(NetWithLoss(network, JointsMSELoss()), optimizer, experiment['loss_scale'], ranks)
 
     # Folder, log, callbacks: rank 0 alone writes
     folder = checkpoint_folder(experiment)
@@ -66,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     if rank == 0:
         with atomic_path(folder / 'config.json') as path:
             path.write_text(json.dumps({'experiment': experiment, 'config': config}, indent=1))
-        logger.info(f'{experiment["model_config"]} on {experiment["device"]} x {ranks}, MindSpore {ms.__version__}: '
+        logger.info(f'{experiment["model_config"]} on {experiment["device"]} x {ranks}, MindSpore {mindspore_version}: '
                     f'{len(samples)} persons ({samples.skipped} left out), {steps} steps of '
                     f'{settings["batch_size"]} x {ranks}, epochs {experiment["start_epoch"] + 1} to '
                     f'{settings["epochs"]}')
@@ -76,8 +72,7 @@ def main(argv: list[str] | None = None) -> int:
                                            experiment['start_epoch'], logger)]
 
     # Training
-    step.set_train()
-    ms.Model(step).train(settings['epochs'] - experiment['start_epoch'], loader, callbacks, dataset_sink_mode=False)
+    fit(step, loader, settings['epochs'] - experiment['start_epoch'], callbacks)
     return 0
 
 

@@ -98,9 +98,6 @@ class Progress(Callback):
         self.losses, self.epoch_began = [], now
         self.file.flush()
 
-    def on_train_end(self, run_context) -> None:
-        self.close()
-
     def close(self) -> None:
         """Ends bar and file; also after an error."""
         if hasattr(self, 'bar'):
@@ -123,3 +120,6 @@ class Checkpoints(Callback):
     def on_train_end(self, run_context) -> None:
         save_network(self.network, self.final)
         self.logger.info(f'checkpoint: {self.final}')
+
+    def close(self) -> None:
+        """Nothing is open between epochs."""

@@ -1,12 +1,19 @@
 """The one exception for what a user can mend, and the frame that every program runs in."""
 from __future__ import annotations
 
+import re
 import sys
 from typing import Callable
 
 
 class InputError(ValueError):
     """A file, key or value from outside is wrong; the message is one line that names it and what to do."""
+
+
+def from_worker(error: RuntimeError) -> Exception:
+    """The `InputError` behind MindSpore's report of a failed data worker; any other error comes back as it is."""
+    found = re.search(r'InputError: (.*)', str(error))
+    return InputError(found.group(1).strip()) if found else error
 
 
 def run(main: Callable[[], int]) -> None:

@@ -5,7 +5,13 @@ written out here; it is the same on CPU, GPU and Ascend.
 """
 from __future__ import annotations
 
-from mindspore import Tensor, nn, ops
+from collections.abc import Sequence
+
+from mindspore import Model, Tensor, nn, ops
+from mindspore.dataset import Dataset
+from mindspore.train.callback import Callback
+
+from src.errors import from_worker
 
 _map = ops.HyperMap()
 _unscale = ops.MultitypeFuncGraph('unscale')
@@ -30,11 +36,11 @@ class TrainStep(nn.Cell):
         network: cell whose output is the scalar loss.
         optimizer: gets the unscaled gradients; its `parameters` are the ones trained.
         loss_scale: the loss is multiplied by it before back-propagation, the gradients divided by it after.
-        reducer: averages the gradients over the devices (`nn.DistributedGradReducer`), or None for one device.
+        ranks: devices whose gradients are averaged.
     """
 
     def __init__(self, network: nn.Cell, optimizer: nn.Optimizer, loss_scale: float = 1.0,
-                 reducer: nn.Cell | None = None) -> None:
+                 ranks: int = 1) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
         self.network.set_grad()
@@ -43,7 +49,7 @@ class TrainStep(nn.Cell):
         self.grad = ops.GradOperation(get_by_list=True, sens_param=True)
         self.loss_scale = float(loss_scale)
         self.factor = Tensor(1.0 / loss_scale)
-        self.reducer = reducer
+        self.reducer = nn.DistributedGradReducer(self.weights, True, ranks) if ranks > 1 else None
         self.ones_like = ops.OnesLike()
         self.add_n = ops.AddN()
         self.is_finite = ops.IsFinite()
@@ -60,3 +66,19 @@ class TrainStep(nn.Cell):
         if finite:
             loss = self.depend(loss, self.optimizer(gradients))
         return loss, finite
+
+
+def fit(step: TrainStep, loader: Dataset, epochs: int, callbacks: Sequence[Callback]) -> None:
+    """Runs `epochs` epochs of steps; callbacks are closed (`close()`) whatever happens.
+
+    Raises:
+        InputError: a picture can't be read, or a callback refuses to go on.
+    """
+    step.set_train()
+    try:
+        Model(step).train(epochs, loader, list(callbacks), dataset_sink_mode=False)
+    except RuntimeError as error:
+        raise from_worker(error) from error
+    finally:
+        for callback in callbacks:
+            callback.close()

@@ -13,6 +13,7 @@ from mindspore.communication import get_group_size, get_rank, init
 
 from src.errors import InputError
 
+mindspore_version: str = ms.__version__
 OPTIMIZERS = ('AdamWeightDecay', 'Adam', 'SGD')
 
 
@@ -34,7 +35,6 @@ def set_device(device: str, device_id: int, distributed: bool = False, cpu_threa
     Raises:
         InputError: the machine or this MindSpore has no such device.
     """
-    logging.getLogger('mindspore').setLevel(logging.CRITICAL)
     advice = "pass --device CPU (or set 'device' in src/config.py)"
     if device == 'GPU' and not distributed:
         count = cuda_devices()

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.make_synthetic_coco import make_dataset
+
 SHARED = Path(__file__).resolve().parents[2] / 'shared'
 
 
@@ -25,3 +27,11 @@ def goldens() -> Path:
 def lspet() -> Path:
     """Leeds Sports Pose Extended in COCO layout."""
     return _folder('lspet')
+
+
+@pytest.fixture(scope='session')
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn COCO root with a dozen small pictures."""
+    root = tmp_path_factory.mktemp('synthetic') / 'coco'
+    make_dataset(root, 8, 4, 0, (128, 128), 2)
+    return root

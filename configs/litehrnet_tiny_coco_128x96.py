@@ -1,0 +1,7 @@
+"""Lite-HRNet with one module per stage and a 128x96 input: learns something in minutes on a CPU (scripts/run_demo.sh).
+
+No published network; its use is to see the whole way work.
+"""
+from configs.coco_base import LITE_18, coco_config
+
+config = coco_config(dict(LITE_18, stage_modules=(1, 1, 1)), image_size=(96, 128), batch_size=16)
