@@ -1,4 +1,4 @@
-"""Evaluates a checkpoint with COCO's keypoint figures.
+"""Evaluates a checkpoint: COCO's keypoint figures, or PCKh on MPII.
 
     python eval.py --device CPU --boxes gt
 
@@ -15,11 +15,12 @@ from pathlib import Path
 from src.build import build_dataset, build_network
 from src.checkpoint import load_network
 from src.config import parse, require_checkpoint
+from src.cpu.kernels import accelerate
 from src.errors import run
 from src.files import atomic_path
 from src.fold import fold_batch_norm
 from src.mmpose.evaluation import write_results
-from src.test_utils import coco_scores, forward_of, predict
+from src.test_utils import forward_of, predict, scorer, select_persons
 from src.utils import get_logger, set_device
 
 
@@ -27,7 +28,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--checkpoint', metavar='FILE', help='default: the one training wrote')
-    parser.add_argument('--boxes', choices=('det', 'gt'), help="the detector's or annotated boxes (default: det)")
+    parser.add_argument('--boxes', choices=('det', 'gt'),
+                        help="the detector's or annotated boxes (default: det; for MPII gt, there is no other)")
     parser.add_argument('--metrics_json', metavar='FILE', help='default: metrics_<boxes>.json beside the checkpoint')
     parser.add_argument('--results_json', metavar='FILE', help='default: results_<boxes>.json beside the checkpoint')
     options, experiment, config = parse(parser, argv)
@@ -37,20 +39,24 @@ def main(argv: list[str] | None = None) -> int:
     checkpoint = require_checkpoint(options.checkpoint, experiment)
     folder = checkpoint.parent
     dataset = build_dataset(experiment, config, 'val', boxes)
+    score = scorer(dataset, Path(experiment['data_root']), config)
     set_device(experiment['device'], experiment['device_id'], cpu_threads=experiment['cpu_threads'])
     network = build_network(config)
     load_network(network, checkpoint)
     fold_batch_norm(network)
+    if experiment['device'] == 'CPU' and experiment['cpu_kernels']:
+        accelerate(network)
 
     logger = get_logger()
-    conditions = {'boxes': boxes, 'flip_test': settings['flip_test'], 'decoding': settings['decoding'],
-                  'nms': settings['nms'], 'backend': settings['backend']}
+    conditions = {'boxes': boxes, 'flip_test': settings['flip_test'], 'decoding': settings['decoding']}
+    if config['data']['type'] == 'coco':
+        conditions.update(nms=settings['nms'], backend=settings['backend'])
     logger.info(f'{checkpoint}: {len(dataset)} boxes, {", ".join(f"{k} {v}" for k, v in conditions.items())}')
     began = time.time()
     predictions = predict(forward_of(network), dataset, settings, experiment['workers'])
     rate = len(dataset) / (time.time() - began)
-    annotations = Path(experiment['data_root']) / config['data']['val_annotations']
-    scores, results = coco_scores(predictions, dataset, annotations, settings)
+    results = select_persons(predictions, dataset, settings)
+    scores = score(predictions, results)
 
     write_results(results, Path(options.results_json or folder / f'results_{boxes}.json'))
     with atomic_path(options.metrics_json or folder / f'metrics_{boxes}.json') as path:

@@ -16,6 +16,7 @@ from src.build import build_dataset, build_network
 from src.callback import Checkpoints, Progress
 from src.checkpoint import load_network
 from src.config import checkpoint_folder, final_checkpoint, parse
+from src.cpu.kernels import accelerate
 from src.errors import InputError, run
 from src.files import atomic_path
 from src.loss import JointsMSELoss, NetWithLoss
@@ -45,6 +46,8 @@ def main(argv: list[str] | None = None) -> int:
 
     # Network, optimizer, step
     network = build_network(config)
+    if experiment['device'] == 'CPU' and experiment['cpu_kernels']:
+        accelerate(network)
     if experiment['checkpoint_path']:
         load_network(network, experiment['checkpoint_path'])
     steps = len(samples) // (settings['batch_size'] * ranks)
@@ -57,19 +60,18 @@ def main(argv: list[str] | None = None) -> int:
 
     # Folder, log, callbacks: rank 0 alone writes
     folder = checkpoint_folder(experiment)
-    logger = get_logger(folder / 'train.log' if rank == 0 else None)
-    callbacks = []
+    logger = get_logger(folder / 'train.log' if rank == 0 else None, quiet=rank > 0)
+    callbacks = [Progress(rates, steps, experiment['start_epoch'], settings['batch_size'] * ranks,
+                          folder if rank == 0 else None, logger, experiment['max_steps'], experiment['max_bad_steps'],
+                          replaced)]
     if rank == 0:
         with atomic_path(folder / 'config.json') as path:
             path.write_text(json.dumps({'experiment': experiment, 'config': config}, indent=1))
-        logger.info(f'{experiment["model_config"]} on {experiment["device"]} x {ranks}, MindSpore {mindspore_version}: '
-                    f'{len(samples)} persons ({samples.skipped} left out), {steps} steps of '
-                    f'{settings["batch_size"]} x {ranks}, epochs {experiment["start_epoch"] + 1} to '
-                    f'{settings["epochs"]}')
-        progress = Progress(rates, steps, experiment['start_epoch'], settings['batch_size'] * ranks, folder, logger,
-                            experiment['max_steps'], experiment['max_bad_steps'], replaced)
-        callbacks = [progress, Checkpoints(network, final_checkpoint(experiment), experiment['checkpoint_interval'],
-                                           experiment['start_epoch'], logger)]
+        callbacks.append(Checkpoints(network, final_checkpoint(experiment), experiment['checkpoint_interval'],
+                                     experiment['start_epoch'], logger))
+    logger.info(f'{experiment["model_config"]} on {experiment["device"]} x {ranks}, MindSpore {mindspore_version}: '
+                f'{len(samples)} persons ({samples.skipped} left out), {steps} steps of '
+                f'{settings["batch_size"]} x {ranks}, epochs {experiment["start_epoch"] + 1} to {settings["epochs"]}')
 
     # Training
     fit(step, loader, settings['epochs'] - experiment['start_epoch'], callbacks)

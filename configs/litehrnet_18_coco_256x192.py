@@ -4,6 +4,7 @@
 Expect:  AP 0.626 with detector boxes by the seed's recipe (8 V100, the seed's README); 0.648 by --recipe paper
          (the paper's table). Neither was measured in this repository.
 """
-from configs.coco_base import LITE_18, coco_config
+from configs.base import LITE_18
+from configs.coco_base import coco_config
 
 config = coco_config(LITE_18, image_size=(192, 256))

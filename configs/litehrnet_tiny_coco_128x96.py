@@ -2,6 +2,7 @@
 
 No published network; its use is to see the whole way work.
 """
-from configs.coco_base import LITE_18, coco_config
+from configs.base import LITE_18
+from configs.coco_base import coco_config
 
 config = coco_config(dict(LITE_18, stage_modules=(1, 1, 1)), image_size=(96, 128), batch_size=16)

@@ -8,8 +8,9 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 minimum_ap=0.50
 data_options=(--train 400 --val 50 --seed 0)
-common_options=(--device CPU --model_config litehrnet_18_coco_128x96 --data_root demo/data --experiment_tag demo)
-train_options=(--random_seed 1)
+common_options=(--device CPU --model_config litehrnet_tiny_coco_128x96 --data_root demo/data --experiment_tag demo)
+train_options=(--recipe paper --learning_rate 2e-3 --train.epochs 20 --train.lr_steps 14,18 --train.warmup_steps 100
+               --random_seed 1)
 
 elapsed() {
     printf '%d:%02d min' $((SECONDS / 60)) $((SECONDS % 60))
@@ -62,7 +63,7 @@ rm -rf demo checkpoints/demo
 begin_stage 'Synthetic data: jointed figures in COCO format' demo/data/
 run tools/make_synthetic_coco.py --output demo/data "${data_options[@]}"
 
-begin_stage 'Training: Lite-HRNet-18 at 96 x 128 pixels on the CPU (the long stage)' checkpoints/demo/
+begin_stage 'Training: a small Lite-HRNet at 96 x 128 pixels on the CPU (the long stage)' checkpoints/demo/
 run train.py "${common_options[@]}" "${train_options[@]}"
 
 begin_stage 'Evaluation: ground-truth boxes, then detector boxes' 'demo/metrics_*.json, demo/results_*.json'

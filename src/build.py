@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from src.errors import InputError
-from src.mmpose.coco import CocoDataset
+from src.mmpose.coco import CocoDataset, TopDownDataset
 from src.mmpose.dataset_info import DatasetInfo
+from src.mmpose.mpii import MpiiDataset
 from src.model import LiteHRNet
 
 
@@ -15,7 +16,7 @@ def build_network(config: dict[str, Any]) -> LiteHRNet:
     return LiteHRNet(config['data']['image_size'], **config['model'])
 
 
-def build_dataset(experiment: dict[str, Any], config: dict[str, Any], split: str, boxes: str = 'gt') -> CocoDataset:
+def build_dataset(experiment: dict[str, Any], config: dict[str, Any], split: str, boxes: str = 'gt') -> TopDownDataset:
     """Training or validation persons.
 
     Args:
@@ -30,13 +31,17 @@ def build_dataset(experiment: dict[str, Any], config: dict[str, Any], split: str
     root, data = Path(experiment['data_root']), config['data']
     if not root.is_dir():
         raise InputError(f'data_root {root}: no such folder; pass --data_root')
+    arguments = (DatasetInfo.from_dict(data['info']), root / data[f'{split}_annotations'],
+                 root / data[f'{split}_images'], data['image_size'], data['heatmap_size'], config[f'{split}_pipeline'])
+    seed = experiment['random_seed'] or 0
+    if data['type'] == 'mpii':
+        if boxes == 'det':
+            raise InputError("boxes 'det': MPII has annotated boxes only; pass --boxes gt")
+        return MpiiDataset(*arguments, seed=seed)
     detections = None
     if boxes == 'det':
         detections = root / data['detections']
         if not detections.is_file():
             raise InputError(f'{detections}: no such detection file; or pass --boxes gt')
-    return CocoDataset(
-        DatasetInfo.from_dict(data['info']), root / data[f'{split}_annotations'], root / data[f'{split}_images'],
-        data['image_size'], data['heatmap_size'], config[f'{split}_pipeline'], detection_file=detections,
-        score_threshold=config['eval']['score_threshold'],
-        seed=experiment['random_seed'] if experiment['random_seed'] is not None else 0)
+    return CocoDataset(*arguments, detection_file=detections, score_threshold=config['eval']['score_threshold'],
+                       seed=seed)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -27,7 +28,7 @@ class Progress(Callback):
         steps_per_epoch: see name.
         first_epoch: number of the first epoch, from 0.
         images_per_step: over all devices.
-        folder: where steps.csv goes.
+        folder: where steps.csv goes; None on the ranks that only keep step with rank 0.
         logger: gets the lines.
         max_steps: end of the training, if it is to end before the last epoch.
         max_bad_steps: that many skipped steps in a row end the training.
@@ -35,7 +36,7 @@ class Progress(Callback):
     """
 
     def __init__(self, learning_rates: np.ndarray, steps_per_epoch: int, first_epoch: int, images_per_step: int,
-                 folder: Path, logger: logging.Logger, max_steps: int | None, max_bad_steps: int,
+                 folder: Path | None, logger: logging.Logger, max_steps: int | None, max_bad_steps: int,
                  replaced: Any = None) -> None:
         self.rates, self.per_epoch, self.first_epoch = learning_rates, steps_per_epoch, first_epoch
         self.images, self.folder, self.logger = images_per_step, folder, logger
@@ -46,10 +47,11 @@ class Progress(Callback):
         self.loss = float('nan')
 
     def on_train_begin(self, run_context) -> None:
-        self.file = (self.folder / 'steps.csv').open('w', newline='', buffering=1)
+        path = self.folder / 'steps.csv' if self.folder else Path(os.devnull)
+        self.file = path.open('w', newline='', buffering=1)
         self.rows = csv.writer(self.file)
         self.rows.writerow(('epoch', 'step', 'loss', 'learning_rate', 'finite'))
-        self.bar = tqdm(total=self.total, unit='step', disable=None, file=sys.stderr)
+        self.bar = tqdm(total=self.total, unit='step', disable=None if self.folder else True, file=sys.stderr)
         self.logger.info('compiling the training step (about a minute; the first step waits for it)')
         self.began = self.epoch_began = None
 
@@ -77,7 +79,7 @@ class Progress(Callback):
             self.logger.warning(f'step {self.step}: gradients are not finite, the step was skipped')
             if self.bad_in_row >= self.max_bad:
                 raise InputError(f'{self.bad_in_row} steps in a row had non-finite gradients: stopped; the last '
-                                 f'checkpoint in {self.folder} is whole, go on from it with a lower --learning_rate')
+                                 'checkpoint is whole, go on from it with a lower --learning_rate')
         if self.step >= self.total:
             run_context.request_stop()
 

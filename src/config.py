@@ -12,10 +12,15 @@ import difflib
 import importlib
 import importlib.util
 import json
+import math
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 from src.errors import InputError
+from src.mmpose.evaluation import BACKENDS, NMS
+from src.mmpose.heatmap import METHODS
+from src.mmpose.transforms import TRANSFORMS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,6 +42,7 @@ experiment_cfg = {
     'recipe': 'seed',
     'workers': 2,
     'cpu_threads': 0,
+    'cpu_kernels': True,
     'max_steps': None,
     'skip_bad_images': False,
     'max_bad_steps': 20,
@@ -55,16 +61,21 @@ HELP = {
     'checkpoint_interval': 'epochs between checkpoints',
     'random_seed': 'fixes shuffling, augmentation and initial weights; None: no shuffling',
     'device_id': 'number of the GPU or NPU',
-    'data_root': 'folder with annotations/, train2017/, val2017/ and person_detection_results/',
+    'data_root': 'folder with annotations/ and images: train2017/, val2017/, person_detection_results/; MPII: images/',
     'output_root': 'folder under which checkpoints/ is made',
     'recipe': "seed, or paper (the original authors' optimizer and learning rate)",
     'workers': 'processes that read and augment pictures; 0: threads of the main process',
     'cpu_threads': 'threads of the CPU kernels; 0: chosen by MindSpore',
+    'cpu_kernels': 'compile faster depthwise convolutions for this CPU (needs g++; without it MindSpore\'s are used)',
     'max_steps': 'stop after that many steps (for trials)',
     'skip_bad_images': 'replace unreadable training pictures by others and count them',
     'max_bad_steps': 'stop after that many steps in a row with non-finite gradients',
     'distributed': 'this process is one rank of a data-parallel run',
 }
+
+DEVICES = ('GPU', 'CPU', 'Ascend')
+MODULES = ('LITE', 'NAIVE')
+OPTIMIZERS = ('AdamWeightDecay', 'Adam', 'SGD')
 
 # What a key of value None takes when it is given.
 OPTIONAL = {'checkpoint_path': str, 'random_seed': int, 'max_steps': int}
@@ -99,7 +110,7 @@ def convert(key: str, text: str, like: Any) -> Any:
             return int(text)
         if kind in (int, float):
             number = float(text)
-            if number != number or (kind is int and number != int(number)):
+            if not math.isfinite(number) or (kind is int and number != int(number)):
                 raise ValueError(text)
             return kind(number)
         if kind is dict:
@@ -109,6 +120,14 @@ def convert(key: str, text: str, like: Any) -> Any:
         wanted = {bool: 'true or false', tuple: 'numbers with commas', dict: 'one of its entries'}.get(
             kind, kind.__name__)
         raise InputError(f'--{key} {text!r}: expected {wanted}, like {like!r}') from error
+
+
+def spell_out(step: dict[str, Any]) -> None:
+    """Adds to a step of a pipeline, in place, the arguments left at their defaults; ints for floats become floats."""
+    for argument in fields(TRANSFORMS[step['type']]) if step['type'] in TRANSFORMS else ():
+        if argument.default is not MISSING:
+            value = step.get(argument.name, argument.default)
+            step[argument.name] = float(value) if argument.type == 'float' else value
 
 
 def set_dotted(config: dict[str, Any], key: str, value: Any, *, text: bool = True) -> None:
@@ -122,6 +141,8 @@ def set_dotted(config: dict[str, Any], key: str, value: Any, *, text: bool = Tru
     for i, part in enumerate([*path, last]):
         if isinstance(node, list):
             node = {step['type']: step for step in node}
+            if part in node:
+                spell_out(node[part])
         if not isinstance(node, dict) or part not in node:
             names = [str(n) for n in node] if isinstance(node, dict) else []
             raise InputError(f'--{key}: {part!r} is not in the model configuration; {nearest(part, names)}')
@@ -138,7 +159,7 @@ def load_model_config(name: str) -> dict[str, Any]:
     """
     folder = ROOT / 'configs'
     path = Path(name) if name.endswith('.py') else folder / f'{name}.py'
-    if not path.is_file() or (path.parent == folder and not path.stem.isidentifier()):
+    if not path.is_file() or not (name.endswith('.py') or name.isidentifier()):
         known = sorted(p.stem for p in folder.glob('*_*x*.py'))
         raise InputError(f'model_config {name!r}: no such file {path}; {nearest(name, known)}')
     if name.endswith('.py'):
@@ -228,10 +249,17 @@ def check(experiment: dict[str, Any], config: dict[str, Any]) -> None:
     Raises:
         InputError: names the key and what it takes.
     """
-    choices = {'device': ('GPU', 'CPU', 'Ascend')}
-    for key, valid in choices.items():
-        if experiment[key] not in valid:
-            raise InputError(f'{key} {experiment[key]!r}: choose one of {", ".join(valid)}')
+    train, evaluation = config['train'], config['eval']
+    for key, value, valid in (('device', experiment['device'], DEVICES),
+                              ('model.module', config['model']['module'], MODULES),
+                              ('data.type', config['data']['type'], ('coco', 'mpii')),
+                              ('train.optimizer', train['optimizer'], OPTIMIZERS),
+                              ('eval.boxes', evaluation['boxes'], ('det', 'gt')),
+                              ('eval.decoding', evaluation['decoding'], METHODS),
+                              ('eval.nms', evaluation['nms'], NMS),
+                              ('eval.backend', evaluation['backend'], ('auto', *BACKENDS))):
+        if value not in valid:
+            raise InputError(f'{key} {value!r}: choose one of {", ".join(valid)}')
     least = {'learning_rate': 0, 'loss_scale': 1, 'weight_decay': 0, 'start_epoch': 0, 'checkpoint_interval': 1,
              'device_id': 0, 'workers': 0, 'cpu_threads': 0,
              'max_bad_steps': 1, 'random_seed': 0, 'max_steps': 1}
@@ -242,9 +270,12 @@ def check(experiment: dict[str, Any], config: dict[str, Any]) -> None:
     if len(size) != 2 or any(not isinstance(n, int) or n <= 0 or n % 32 for n in size):
         raise InputError(f'data.image_size {size}: width and height must be positive multiples of 32')
     config['data']['heatmap_size'] = tuple(n // 4 for n in size)
-    for section, key in (('train', 'epochs'), ('train', 'batch_size'), ('eval', 'batch_size')):
-        if config[section][key] < 1:
-            raise InputError(f'{section}.{key} {config[section][key]}: must be at least 1')
+    for section, key, bound in (('train', 'epochs', 1), ('train', 'batch_size', 1), ('train', 'warmup_steps', 0),
+                                ('eval', 'batch_size', 1)):
+        if config[section][key] < bound:
+            raise InputError(f'{section}.{key} {config[section][key]}: must be at least {bound}')
+    if evaluation['blur_kernel'] < 1 or evaluation['blur_kernel'] % 2 == 0:
+        raise InputError(f'eval.blur_kernel {evaluation["blur_kernel"]}: must be odd and positive')
 
 
 def checkpoint_folder(experiment: dict[str, Any]) -> Path:

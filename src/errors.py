@@ -12,8 +12,8 @@ class InputError(ValueError):
 
 def from_worker(error: RuntimeError) -> Exception:
     """The `InputError` behind MindSpore's report of a failed data worker; any other error comes back as it is."""
-    found = re.search(r'InputError: (.*)', str(error))
-    return InputError(found.group(1).strip()) if found else error
+    found = re.findall(r'InputError: (.*)', str(error))  # the last: around it stands the report of a worker process
+    return InputError(found[-1].strip()) if found else error
 
 
 def run(main: Callable[[], int]) -> None:

@@ -11,10 +11,10 @@ def _fold(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
         bn.gamma, bn.beta, bn.moving_mean, bn.moving_variance))
     factor = gamma / np.sqrt(variance + bn.eps)
     weight = conv.weight.asnumpy() * factor[:, None, None, None]
-    return nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, pad_mode='pad',
-                     padding=conv.padding, group=conv.group, has_bias=True,
-                     weight_init=ms.Tensor(weight.astype(np.float32)),
-                     bias_init=ms.Tensor((beta - mean * factor).astype(np.float32)))
+    return type(conv)(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, pad_mode='pad',
+                      padding=conv.padding, group=conv.group, has_bias=True,
+                      weight_init=ms.Tensor(weight.astype(np.float32)),
+                      bias_init=ms.Tensor((beta - mean * factor).astype(np.float32)))
 
 
 def fold_batch_norm(network: nn.Cell) -> None:

@@ -21,12 +21,24 @@ STEM_CHANNELS = 32
 BN_MOMENTUM = 0.9  # MindSpore's sense: share of the old statistics that is kept
 
 
+class DepthwiseConv(nn.Conv2d):
+    """A depthwise convolution, by MindSpore's operator or the one that `src.cpu.kernels` puts into `fast`."""
+
+    fast = None
+
+    def construct(self, x):
+        if self.fast is None:
+            return super().construct(x)
+        y = self.fast(x, self.weight)
+        return self.bias_add(y, self.bias) if self.has_bias else y
+
+
 def conv(in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, *, depthwise: bool = False,
          bias: bool = False) -> nn.Conv2d:
     """A convolution with 'same' padding, initialised as the official code does (normal, std 0.001)."""
-    return nn.Conv2d(in_channels, out_channels, kernel, stride, pad_mode='pad', padding=kernel // 2,
-                     group=in_channels if depthwise else 1, has_bias=bias, weight_init=Normal(0.001),
-                     bias_init='zeros')
+    kind = DepthwiseConv if depthwise else nn.Conv2d
+    return kind(in_channels, out_channels, kernel, stride, pad_mode='pad', padding=kernel // 2,
+                group=in_channels if depthwise else 1, has_bias=bias, weight_init=Normal(0.001), bias_init='zeros')
 
 
 def batch_norm(channels: int, updates: int = 1) -> nn.BatchNorm2d:

@@ -16,6 +16,7 @@ import numpy as np
 from mindspore import Tensor, nn
 from tqdm import tqdm
 
+from src.mmpose import pck
 from src.mmpose.coco import TopDownDataset
 from src.mmpose.evaluation import evaluate, select
 from src.mmpose.heatmap import decode, flip_back
@@ -37,6 +38,9 @@ class Predictions:
     boxes: np.ndarray
     image_ids: np.ndarray
     bbox_ids: np.ndarray
+
+
+Scorer = Callable[[Predictions, list[dict[str, Any]]], dict[str, float]]
 
 
 def forward_of(network: nn.Cell) -> Forward:
@@ -133,12 +137,31 @@ def predict(forward: Forward, dataset: TopDownDataset, settings: dict[str, Any],
                        np.array([r['bbox_id'] for r in dataset.records]))
 
 
-def coco_scores(predictions: Predictions, dataset: TopDownDataset, annotation_file: Path,
-                settings: dict[str, Any]) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Rescoring, OKS NMS and the ten COCO figures: (figures, results in COCO's format)."""
-    sigmas = np.array(dataset.info.sigmas)
-    results = select(predictions.keypoints, predictions.boxes, predictions.image_ids, predictions.bbox_ids,
-                     sigmas=sigmas, visibility_threshold=settings['visibility_threshold'],
-                     oks_threshold=settings['oks_threshold'], nms=settings['nms'])
-    backend = None if settings['backend'] == 'auto' else settings['backend']
-    return evaluate(results, annotation_file, sigmas=sigmas, backend=backend), results
+def select_persons(predictions: Predictions, dataset: TopDownDataset, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rescoring and OKS NMS by the `eval` section of a configuration: results in COCO's format."""
+    return select(predictions.keypoints, predictions.boxes, predictions.image_ids, predictions.bbox_ids,
+                  sigmas=np.array(dataset.info.sigmas), visibility_threshold=settings['visibility_threshold'],
+                  oks_threshold=settings['oks_threshold'], nms=settings['nms'])
+
+
+def scorer(dataset: TopDownDataset, data_root: Path, config: dict[str, Any]) -> Scorer:
+    """How the persons of a validation set are scored: (predictions, `select_persons` of them) -> figures.
+
+    COCO: the ten figures of the results. MPII: PCKh of all predictions; its truth is read here, so that a missing file
+    is told of before the network runs.
+
+    Args:
+        dataset: the validation set.
+        data_root: where it stands.
+        config: the model configuration.
+
+    Raises:
+        InputError: MPII's truth is missing or does not fit the annotations.
+    """
+    data, backend = config['data'], config['eval']['backend']
+    if data['type'] == 'mpii':
+        truth = pck.load_truth(data_root / data['val_truth'], len(dataset))
+        return lambda predictions, results: pck.evaluate(predictions.keypoints, predictions.bbox_ids, truth)
+    return lambda predictions, results: evaluate(
+        results, data_root / data['val_annotations'], sigmas=np.array(dataset.info.sigmas),
+        backend=None if backend == 'auto' else backend)

@@ -14,7 +14,6 @@ from mindspore.communication import get_group_size, get_rank, init
 from src.errors import InputError
 
 mindspore_version: str = ms.__version__
-OPTIMIZERS = ('AdamWeightDecay', 'Adam', 'SGD')
 
 
 def cuda_devices() -> int:
@@ -63,7 +62,8 @@ def set_device(device: str, device_id: int, distributed: bool = False, cpu_threa
         raise InputError(f'distributed: no communication with the other ranks '
                          f'({str(error).splitlines()[0]}); start with scripts/run_distributed_train_gpu.sh') from error
     rank, ranks = get_rank(), get_group_size()
-    ms.set_auto_parallel_context(parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True, device_num=ranks)
+    ms.set_auto_parallel_context(parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True, device_num=ranks,
+                                 parameter_broadcast=True)
     return rank, ranks
 
 
@@ -90,24 +90,19 @@ def make_optimizer(name: str, network: nn.Cell, learning_rate: np.ndarray, weigh
         network: what it trains.
         learning_rate: float32 (steps,), one per step of the training.
         weight_decay: of convolution weights; for Adam and SGD it is added to the gradient.
-
-    Raises:
-        InputError: unknown name.
     """
-    if name not in OPTIMIZERS:
-        raise InputError(f'train.optimizer {name!r}: choose one of {", ".join(OPTIMIZERS)}')
     rate = ms.Tensor(learning_rate)
     return getattr(nn, name)(parameter_groups(network, weight_decay), learning_rate=rate)
 
 
-def get_logger(file: Path | None = None) -> logging.Logger:
-    """The project's logger: plain lines on stdout and, dated, in `file`.
+def get_logger(file: Path | None = None, quiet: bool = False) -> logging.Logger:
+    """The project's logger: plain lines on stdout and, dated, in `file`; only warnings if `quiet`.
 
     Raises:
         InputError: the file can't be written.
     """
     logger = logging.getLogger('litehrnet')
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
     logger.propagate = False
     for handler in logger.handlers[:]:
         logger.removeHandler(handler)

@@ -45,15 +45,19 @@ def pckh(pred: np.ndarray, truth: np.ndarray, visible: np.ndarray, head_sizes: n
     return {**scores, 'Mean': 100.0 * float(found[limbs].sum() / total) if total else -1.0}
 
 
-def load_truth(mat_file: Path | str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def load_truth(mat_file: Path | str, persons: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Reads `mpii_gt_val.mat`, which comes with the annotation files that MMPose's MPII guide links to.
+
+    Args:
+        mat_file: the file.
+        persons: how many the annotation file has that belongs to it (`mpii_val.json`).
 
     Returns:
         joints float64 (N, 16, 2) in image pixels counted from one, visible bool (N, 16), and head sizes (N,) in
         pixels: 0.6 of the diagonals of the head boxes.
 
     Raises:
-        InputError: the file is missing or of another kind.
+        InputError: the file is missing, of another kind, or about other persons.
     """
     try:
         content = loadmat(mat_file)
@@ -67,29 +71,27 @@ def load_truth(mat_file: Path | str) -> tuple[np.ndarray, np.ndarray, np.ndarray
                          'the annotation JSON') from error
     except Exception as error:  # loadmat raises many kinds on damaged files
         raise InputError(f'{mat_file}: not an MPII ground-truth file ({error}); get mpii_gt_val.mat anew') from error
+    if len(joints) != persons:
+        raise InputError(f'{mat_file}: holds {len(joints)} persons, the annotations {persons}; evaluate all of the '
+                         'annotation file that belongs to it (mpii_val.json)')
     return joints, visible, HEAD_SIZE_PER_DIAGONAL * np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)
 
 
-def evaluate(preds: np.ndarray, bbox_ids: np.ndarray, mat_file: Path | str) -> dict[str, float]:
+def evaluate(preds: np.ndarray, bbox_ids: np.ndarray,
+             truth: tuple[np.ndarray, np.ndarray, np.ndarray]) -> dict[str, float]:
     """PCKh of all persons of the MPII validation set, at 0.5 and at 0.1 head sizes.
 
     Args:
         preds: (M, 16, 2 or more) x, y in image pixels counted from zero.
-        bbox_ids: (M,) places of the persons in `mpii_val.json`; of equals the first stays.
-        mat_file: See `load_truth`.
+        bbox_ids: (M,) places of the persons in `mpii_val.json`, each at least once; of equals the first stays.
+        truth: N persons' joints, visibility and head sizes, see `load_truth`.
 
     Returns:
         Head, Shoulder, Elbow, Wrist, Hip, Knee, Ankle, Mean, then the same names with `@0.1`; per cent.
-
-    Raises:
-        InputError: the file is missing, of another kind, or about other persons.
     """
-    truth, visible, head_sizes = load_truth(mat_file)
-    ids, rows = np.unique(bbox_ids, return_index=True)
-    if not np.array_equal(ids, np.arange(len(truth))):
-        raise InputError(f'{mat_file}: holds {len(truth)} persons, the predictions are for {len(ids)}; '
-                         'evaluate all of the annotation file that belongs to it (mpii_val.json)')
+    joints, visible, head_sizes = truth
+    rows = np.unique(bbox_ids, return_index=True)[1]
     found = np.asarray(preds, np.float64)[rows, :, :2] + 1  # the file counts pixels from one
-    scores = {suffix: pckh(found, truth, visible, head_sizes, threshold)
+    scores = {suffix: pckh(found, joints, visible, head_sizes, threshold)
               for suffix, threshold in (('', 0.5), ('@0.1', 0.1))}
     return {name + suffix: value for suffix, group in scores.items() for name, value in group.items()}

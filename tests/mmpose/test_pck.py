@@ -52,7 +52,7 @@ def test_nothing_visible_is_minus_one(persons):
 
 
 def test_truth_file_is_read_in_its_layout(persons, mat_file):
-    joints, visible, head_sizes = load_truth(mat_file)
+    joints, visible, head_sizes = load_truth(mat_file, 4)
     np.testing.assert_allclose(joints, persons[0] + 1)
     np.testing.assert_array_equal(visible, persons[1])
     np.testing.assert_allclose(head_sizes, 0.6 * 50)
@@ -62,21 +62,22 @@ def test_evaluate_counts_from_one_and_drops_repeats(persons, mat_file):
     order = [2, 0, 3, 1, 2]
     preds = persons[0][order] + [6.0, 0]  # 0.2 head sizes off
     preds[-1] = 0
-    scores = evaluate(preds, np.array(order), mat_file)
+    truth = load_truth(mat_file, 4)
+    scores = evaluate(preds, np.array(order), truth)
     assert list(scores)[7:9] == ['Mean', 'Head@0.1'] and len(scores) == 16
     assert scores['Mean'] == 100 and scores['Mean@0.1'] == 0
-    assert evaluate(preds - [3.5, 0], np.array(order), mat_file)['Mean@0.1'] == 100
+    assert evaluate(preds - [3.5, 0], np.array(order), truth)['Mean@0.1'] == 100
 
 
-def test_other_persons_and_bad_files_are_refused(persons, mat_file, tmp_path):
-    with pytest.raises(InputError, match='holds 4 persons, the predictions are for 3'):
-        evaluate(persons[0][:3], np.arange(3), mat_file)
+def test_other_persons_and_bad_files_are_refused(mat_file, tmp_path):
+    with pytest.raises(InputError, match='holds 4 persons, the annotations 3'):
+        load_truth(mat_file, 3)
     with pytest.raises(InputError, match=r'absent\.mat.*head sizes'):
-        load_truth(tmp_path / 'absent.mat')
+        load_truth(tmp_path / 'absent.mat', 4)
     broken = tmp_path / 'broken.mat'
     broken.write_bytes(mat_file.read_bytes()[:300])
     with pytest.raises(InputError, match=r'broken\.mat'):
-        load_truth(broken)
+        load_truth(broken, 4)
     savemat(broken, dict(something=1))
     with pytest.raises(InputError, match='pos_gt_src'):
-        load_truth(broken)
+        load_truth(broken, 4)

@@ -1,0 +1,78 @@
+"""What all configurations share: the networks, the pipelines, the training and evaluation settings.
+
+The pipelines are lists of dicts with MMPose 0.x names and arguments, so one from an MMPose config can be pasted in.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+LITE_18 = dict(module='LITE', stage_modules=(2, 4, 2), stage_channels=(40, 80, 160, 320))
+LITE_30 = dict(module='LITE', stage_modules=(3, 8, 3), stage_channels=(40, 80, 160, 320))
+NAIVE_18 = dict(module='NAIVE', stage_modules=(2, 4, 2), stage_channels=(30, 60, 120, 240))
+WIDER_NAIVE_18 = dict(module='NAIVE', stage_modules=(2, 4, 2), stage_channels=(40, 80, 160, 320))
+
+IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+HALF_BODY = dict(type='TopDownHalfBodyTransform', num_joints_half_body=8, prob_half_body=0.3)
+
+
+def train_pipeline(sigma: float, *, half_body: bool) -> list[dict[str, Any]]:
+    """Augmentation and Gaussian targets; `sigma` in heatmap pixels."""
+    return [
+        dict(type='LoadImageFromFile'),
+        dict(type='TopDownGetBboxCenterScale', padding=1.25),
+        dict(type='TopDownRandomFlip', flip_prob=0.5),
+        *([dict(HALF_BODY)] if half_body else []),
+        dict(type='TopDownGetRandomScaleRotation', rot_factor=30, scale_factor=0.25),
+        dict(type='TopDownAffine'),
+        dict(type='ToTensor'),
+        dict(type='NormalizeTensor', **IMAGENET),
+        dict(type='TopDownGenerateTarget', sigma=sigma),
+        dict(type='Collect', keys=('img', 'target', 'target_weight'), meta_keys=()),
+    ]
+
+
+def val_pipeline() -> list[dict[str, Any]]:
+    """The crop as it is, normalised."""
+    return [
+        dict(type='LoadImageFromFile'),
+        dict(type='TopDownGetBboxCenterScale', padding=1.25),
+        dict(type='TopDownAffine'),
+        dict(type='ToTensor'),
+        dict(type='NormalizeTensor', **IMAGENET),
+        dict(type='Collect', keys=('img',), meta_keys=('image_id', 'bbox_id', 'center', 'scale', 'bbox_score')),
+    ]
+
+
+def base_config(network: dict[str, Any], data: dict[str, Any], *, image_size: tuple[int, int], sigma: float = 2,
+                batch_size: int = 64, half_body: bool, boxes: str, nms: str) -> dict[str, Any]:
+    """The whole configuration of one model.
+
+    Args:
+        network: one of the network dicts above.
+        data: type and info of the data set, and its files below the data root.
+        image_size: (width, height) of the crop in pixels; heatmaps are a quarter of it.
+        sigma: of the Gaussian targets, heatmap pixels.
+        batch_size: samples per device.
+        half_body: whether training cuts persons in half now and then.
+        boxes: that evaluation takes unless told otherwise: 'det' or 'gt'.
+        nms: among the persons of a picture: 'hard', 'soft' or 'none'.
+    """
+    width, height = image_size
+    return dict(
+        model=dict(network, num_joints=len(data['info']['joint_names'])),
+        data=dict(data, image_size=image_size, heatmap_size=(width // 4, height // 4)),
+        train_pipeline=train_pipeline(sigma, half_body=half_body),
+        val_pipeline=val_pipeline(),
+        train=dict(
+            epochs=210, batch_size=batch_size, optimizer='AdamWeightDecay', lr_steps=(170, 200), lr_gamma=0.1,
+            warmup_steps=500, warmup_ratio=0.001),
+        eval=dict(
+            boxes=boxes, score_threshold=0.0, batch_size=32, flip_test=True, shift_heatmap=True, decoding='default',
+            blur_kernel=11 if sigma == 2 else 17, visibility_threshold=0.2, nms=nms, oks_threshold=0.9,
+            backend='auto'),
+        # Selected by experiment_cfg['recipe']; each entry overrides a key of experiment_cfg or, dotted, of this dict.
+        recipes=dict(
+            seed={},
+            # The authors': Adam, 2e-3 for 8 devices together.
+            paper={'learning_rate': 2e-3 / 8, 'weight_decay': 0.0, 'train.optimizer': 'Adam'}),
+    )

@@ -1,0 +1,135 @@
+"""What order the samples come in, which rank gets them, and what an unreadable picture does."""
+from __future__ import annotations
+
+import multiprocessing
+from itertools import chain
+
+import numpy as np
+import pytest
+from mindspore import nn
+from mindspore.train import Model
+from mindspore.train.callback import Callback
+
+from src.errors import InputError, from_worker
+from src.mmpose.loader import train_loader
+
+EPOCHS = 3
+
+
+class Numbered:
+    """Samples that say which one of which epoch they are; those in `bad` can't be read."""
+
+    def __init__(self, size: int, bad: tuple[int, ...] = ()) -> None:
+        self.size, self.bad = size, bad
+
+    def __len__(self) -> int:
+        return self.size
+
+    def sample(self, index: int, epoch: int) -> dict[str, np.ndarray]:
+        if index in self.bad:
+            raise InputError(f'picture{index}.jpg: truncated')
+        return {'img': np.full((3, 2, 2), index, np.float32), 'target': np.full((1, 2, 2), epoch, np.float32),
+                'target_weight': np.float32([[index]]), 'more': None}
+
+
+def orders(samples: Numbered, batch_size: int = 2, epochs: int = EPOCHS, **options) -> list[list[int]]:
+    """Indices in each epoch; checks on the way that a sample is of its epoch, whole, and in batches."""
+    options = {'seed': 0, 'workers': 0, **options}
+    first = options.get('start_epoch', 0)
+    iterator = train_loader(samples, batch_size, **options).create_tuple_iterator(num_epochs=epochs, output_numpy=True)
+    found = []
+    for epoch in range(first, first + epochs):
+        found.append([])
+        for images, targets, weights in iterator:
+            assert images.shape == (batch_size, 3, 2, 2) and targets.shape == (batch_size, 1, 2, 2)
+            assert images.dtype == targets.dtype == weights.dtype == np.float32
+            assert (targets == epoch).all() and (images[:, 0, 0, 0] == weights[:, 0, 0]).all()
+            found[-1] += images[:, 0, 0, 0].astype(int).tolist()
+    return found
+
+
+def test_without_seed_the_order_is_the_files() -> None:
+    assert orders(Numbered(7), seed=None) == [[0, 1, 2, 3, 4, 5]] * EPOCHS
+
+
+def test_with_seed_every_epoch_has_an_order_of_its_own() -> None:
+    found = orders(Numbered(20), seed=1)
+    assert all(sorted(order) == list(range(20)) for order in found)
+    assert len({tuple(order) for order in found} | {tuple(range(20))}) == EPOCHS + 1
+
+
+def test_order_depends_on_the_seed_alone() -> None:
+    assert orders(Numbered(20), seed=1) == orders(Numbered(20), seed=1)
+    assert orders(Numbered(20), seed=1)[0] != orders(Numbered(20), seed=2)[0]
+
+
+@pytest.mark.parametrize('seed', [None, 1])
+def test_processes_give_what_threads_give(seed: int | None) -> None:
+    assert orders(Numbered(20), seed=seed, workers=2) == orders(Numbered(20), seed=seed, workers=0)
+
+
+def test_a_later_start_goes_on() -> None:
+    assert orders(Numbered(20), start_epoch=1, epochs=2) == orders(Numbered(20))[1:]
+
+
+@pytest.mark.parametrize('seed', [None, 1])
+def test_ranks_share_every_epoch(seed: int | None) -> None:
+    whole = orders(Numbered(26), seed=seed)
+    parts = [orders(Numbered(26), seed=seed, rank=rank, ranks=3) for rank in range(3)]
+    for epoch, order in enumerate(whole):
+        shares = [part[epoch] for part in parts]
+        assert [len(share) for share in shares] == [8, 8, 8]
+        assert len(set(chain(*shares))) == 24 and set(chain(*shares)) <= set(order)
+
+
+class Heard(nn.Cell):
+    """In the place of a training step: passes its inputs on."""
+
+    def construct(self, image, target, weight):
+        return weight * 1, target * 1
+
+
+class Listener(Callback):
+    def __init__(self) -> None:
+        self.heard: list[tuple[int, int]] = []
+
+    def on_train_step_end(self, run_context) -> None:
+        index, epoch = (x.asnumpy().ravel()[0] for x in run_context.original_args().net_outputs)
+        self.heard.append((int(epoch), int(index)))
+
+
+def test_training_sees_the_same_order() -> None:
+    """MindSpore's training loop asks the data set for its size and more, which must not cost an epoch."""
+    loader, listener = train_loader(Numbered(6), 1, seed=1, workers=0), Listener()
+    assert loader.get_dataset_size() == 6
+    Model(Heard()).train(EPOCHS, loader, [listener], dataset_sink_mode=False)
+    expected = [(epoch, index) for epoch, order in enumerate(orders(Numbered(6), 1, seed=1)) for index in order]
+    assert listener.heard == expected
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_bad_picture_is_replaced_by_the_next_and_counted(workers: int) -> None:
+    replaced = multiprocessing.Value('i', 0)
+    found = orders(Numbered(8, bad=(2, 3, 7)), seed=None, workers=workers, replaced=replaced)
+    assert found == [[0, 1, 4, 4, 4, 5, 6, 0]] * EPOCHS
+    assert replaced.value == EPOCHS * 4  # pictures that failed: 2 and 3, 3, 7
+
+
+def test_no_good_picture_at_all() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        orders(Numbered(4, bad=(0, 1, 2, 3)), replaced=multiprocessing.Value('i', 0))
+    assert str(from_worker(caught.value)) == 'no training picture can be read'
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_bad_picture_is_an_error_that_names_it(workers: int) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        orders(Numbered(8, bad=(5,)), workers=workers)
+    error = from_worker(caught.value)
+    assert isinstance(error, InputError) and str(error) == 'picture5.jpg: truncated'
+
+
+@pytest.mark.parametrize(('size', 'ranks', 'advice'), [(3, 1, 3), (7, 2, 3), (1, 2, 1)])
+def test_too_few_samples(size: int, ranks: int, advice: int) -> None:
+    with pytest.raises(InputError, match=f'{size} training samples .*--train.batch_size {advice} or less'):
+        train_loader(Numbered(size), 4, seed=0, ranks=ranks)
