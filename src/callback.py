@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from mindspore import nn
-from mindspore.train.callback import Callback
+from mindspore.train.callback import Callback, RunContext
 from tqdm import tqdm
 
 from src.checkpoint import save_network
@@ -46,7 +46,8 @@ class Progress(Callback):
         self.losses: list[float] = []
         self.loss = float('nan')
 
-    def on_train_begin(self, run_context) -> None:
+    def on_train_begin(self, run_context: RunContext) -> None:
+        """Opens steps.csv and the bar."""
         path = self.folder / 'steps.csv' if self.folder else Path(os.devnull)
         self.file = path.open('w', newline='', buffering=1)
         self.rows = csv.writer(self.file)
@@ -55,12 +56,14 @@ class Progress(Callback):
         self.logger.info('compiling the training step (about a minute; the first step waits for it)')
         self.began = self.epoch_began = None
 
-    def on_train_step_begin(self, run_context) -> None:
+    def on_train_step_begin(self, run_context: RunContext) -> None:
+        """Starts the clock."""
         if self.began is None:
             self.began = self.epoch_began = time.time()
         self.step_began = time.time()
 
-    def on_train_step_end(self, run_context) -> None:
+    def on_train_step_end(self, run_context: RunContext) -> None:
+        """Writes the row, counts bad steps, stops where asked."""
         loss, finite = (output.asnumpy() for output in run_context.original_args().net_outputs)
         loss, finite = float(loss), bool(finite)
         epoch = self.first_epoch + self.step // self.per_epoch + 1
@@ -83,7 +86,8 @@ class Progress(Callback):
         if self.step >= self.total:
             run_context.request_stop()
 
-    def on_train_epoch_end(self, run_context) -> None:
+    def on_train_epoch_end(self, run_context: RunContext) -> None:
+        """Logs the epoch."""
         now, steps = time.time(), (self.step - 1) % self.per_epoch + 1
         seconds = max(now - self.epoch_began, 1e-9)
         self.loss = float(np.mean(self.losses)) if self.losses else float('nan')
@@ -114,12 +118,14 @@ class Checkpoints(Callback):
                  logger: logging.Logger) -> None:
         self.network, self.final, self.interval, self.epoch, self.logger = network, final, interval, first_epoch, logger
 
-    def on_train_epoch_end(self, run_context) -> None:
+    def on_train_epoch_end(self, run_context: RunContext) -> None:
+        """Saves if it is this epoch's turn."""
         self.epoch += 1
         if self.epoch % self.interval == 0:
             save_network(self.network, self.final.with_name(f'{self.final.stem}_epoch{self.epoch}.ckpt'))
 
-    def on_train_end(self, run_context) -> None:
+    def on_train_end(self, run_context: RunContext) -> None:
+        """Saves the final checkpoint."""
         save_network(self.network, self.final)
         self.logger.info(f'checkpoint: {self.final}')
 

@@ -228,7 +228,7 @@ class Module(nn.Cell):
                                                 for j in range(i + 1, n)]) for i in range(n - 1)])
         self.relu = nn.ReLU()
 
-    def run_blocks(self, xs):
+    def run_blocks(self, xs: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, ...]:
         """Branch tensors (high to low resolution) after the blocks."""
         if not self.naive:
             for layer in self.layers:
@@ -316,9 +316,8 @@ class IterativeHead(nn.Cell):
         self.projects = nn.CellList([Separable(channels[b], channels[max(b - 1, 0)]) for b in reversed(range(n))])
         self.rows = [ms.Tensor(bilinear_matrix(sizes[b][0], sizes[b + 1][0])) for b in range(n - 1)]
         self.columns = [ms.Tensor(bilinear_matrix(sizes[b][1], sizes[b + 1][1]).T) for b in range(n - 1)]
-        self.matmul = ops.MatMul()
 
-    def upsample(self, x, b):
+    def upsample(self, x: ms.Tensor, b: int) -> ms.Tensor:
         """Bilinear upsampling (aligned corners) from branch b+1's size to branch b's, as two matrix products."""
         return ops.matmul(ops.matmul(self.rows[b], x), self.columns[b])
 
@@ -339,7 +338,6 @@ class Backbone(nn.Cell):
         width, height = image_size
         sizes = [(height // (STRIDE << b), width // (STRIDE << b)) for b in range(len(stage_channels))]
         self.stem = Stem(sizes[0])
-        self.num_stages = len(stage_modules)
         before = [STEM_CHANNELS]
         for s, modules in enumerate(stage_modules):
             channels = list(stage_channels[:s + 2])
@@ -348,7 +346,7 @@ class Backbone(nn.Cell):
                                                     for _ in range(modules)]))
             before = channels
         self.head_layer = IterativeHead(before, sizes)
-        self.stages = [(getattr(self, f'transition{s}'), getattr(self, f'stage{s}')) for s in range(self.num_stages)]
+        self.stages = [(getattr(self, f'transition{s}'), getattr(self, f'stage{s}')) for s in range(len(stage_modules))]
 
     def construct(self, x):
         xs = (self.stem(x),)

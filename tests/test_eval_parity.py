@@ -120,7 +120,7 @@ def test_all_backends_give_the_same_figures(evaluation: Evaluation, goldens: Pat
 def test_figures_of_other_boxes_and_decodings(weights: Path, goldens: Path, expected, tmp_path: Path, boxes: str,
                                               decoding: str, key: str, ap: float) -> None:
     found = run(weights, goldens / 'coco_tiny', tmp_path, '--boxes', boxes, '--eval.decoding', decoding,
-                '--eval.backend', 'pycocotools')
+                '--eval.backend', 'pycocotools', '--eval.batch_size', '8')
     assert expected[key][0] == pytest.approx(ap, abs=1e-4)
     assert found.metrics['boxes_evaluated'] == {'gt': 12, 'det': 118}[boxes]
     compare(found.metrics, expected[key])

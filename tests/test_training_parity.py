@@ -14,6 +14,7 @@ import pytest
 from mindspore import nn, ops
 
 from src.checkpoint import load_network, network_state
+from src.cpu.kernels import accelerate
 from src.loss import JointsMSELoss, NetWithLoss
 from src.model import LiteHRNet
 from src.train_step import TrainStep
@@ -50,11 +51,16 @@ class Run:
     after_five: Arrays
 
 
-@pytest.fixture(scope='module')
-def run(goldens: Path) -> Run:
-    """The whole training, through the step that train.py uses, with its default loss scale; compiles for a minute."""
+@pytest.fixture(scope='module', params=[False, True], ids=['plain', 'accelerated'])
+def run(goldens: Path, request: pytest.FixtureRequest) -> Run:
+    """The whole training, through the step that train.py uses, with its default loss scale; compiles for a minute.
+
+    Once with MindSpore's kernels alone and once with our depthwise convolutions, as train.py runs on a CPU.
+    """
     network = LiteHRNet()
     load_network(network, goldens / 'litehrnet_18_coco_256x192.pth')
+    if request.param and not accelerate(network):
+        pytest.skip('no C++ compiler')
     optimizer = KeepGradients(make_optimizer('SGD', network, np.full(STEPS + 1, RATE, np.float32), 0.0))
     step = TrainStep(NetWithLoss(network, JointsMSELoss()), optimizer, 2.0 ** 16).set_train()
     batch = [ms.Tensor(x.astype(np.float32)) for x in (

@@ -53,12 +53,12 @@ def depthwise(library: Path, stride: int) -> ops.Custom:
     backward = ops.Custom(f'{library}:DepthwiseBackward{stride}', lambda dy, x, weight: (x, weight),
                           lambda dy, x, weight: (x, weight), func_type='aot')
 
-    def gradients(x, weight, out, dout):
+    def _gradients(x, weight, out, dout):
         return backward(dout, x, weight)
 
     return ops.Custom(f'{library}:DepthwiseForward{stride}',
                       lambda x, weight: [x[0], x[1], x[2] // stride, x[3] // stride], lambda x, weight: x,
-                      func_type='aot', bprop=gradients)
+                      func_type='aot', bprop=_gradients)
 
 
 def accelerate(network: nn.Cell) -> bool:
