@@ -21,6 +21,15 @@ from src.mmpose.transforms import Compose
 PERSON = 1
 
 
+def _with_window(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    # In older MMPose 0.x the data set made centre and scale of the box, and pipelines had no step for it.
+    types = [step.get('type') for step in pipeline if isinstance(step, dict)]
+    if 'TopDownAffine' not in types or 'TopDownGetBboxCenterScale' in types:
+        return pipeline
+    at = int(types[0] == 'LoadImageFromFile')
+    return [*pipeline[:at], dict(type='TopDownGetBboxCenterScale'), *pipeline[at:]]
+
+
 class TopDownDataset:
     """Records of one person each, and the pipeline that makes samples of them.
 
@@ -36,7 +45,7 @@ class TopDownDataset:
                  pipeline: list[dict[str, Any]], seed: int = 0) -> None:
         """Sets up an empty data set; see `CocoDataset` for the arguments."""
         self.info = info
-        self.compose = Compose(pipeline)
+        self.compose = Compose(_with_window(pipeline))
         self.records: list[dict[str, Any]] = []
         self.skipped = 0
         self._seed = seed

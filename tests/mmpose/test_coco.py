@@ -85,6 +85,14 @@ def test_samples_depend_on_seed_epoch_and_index_alone(goldens: Path) -> None:
         assert not np.array_equal(samples[0, index]['img'], other.sample(index)['img'])
 
 
+def test_pipeline_of_older_mmpose_needs_no_step_for_the_window(goldens: Path) -> None:
+    old = [step for step in TRAIN if step['type'] != 'TopDownGetBboxCenterScale']
+    assert len(old) == len(TRAIN) - 1
+    new = tiny(goldens).sample(0)
+    np.testing.assert_array_equal(
+        CocoDataset(INFO, goldens / TINY, goldens / 'coco_tiny/val2017', *SIZES, old).sample(0)['img'], new['img'])
+
+
 def test_augmentation_has_the_promised_frequencies(goldens: Path) -> None:
     dataset = tiny(goldens)
     angles = np.array([dataset.sample(1, epoch)['img_metas']['rotation'] for epoch in range(300)])
