@@ -226,7 +226,7 @@ def resolve(given: dict[str, str], dotted: dict[str, str]) -> tuple[dict[str, An
     experiment = dict(experiment_cfg)
     experiment.update({k: convert(k, v, experiment_cfg[k]) for k, v in given.items()})
     config = load_model_config(experiment['model_config'])
-    recipes = config.pop('recipes')
+    recipes = {'seed': {}, **config.pop('recipes', {})}
     if experiment['recipe'] not in recipes:
         raise InputError(f'recipe {experiment["recipe"]!r}: {nearest(experiment["recipe"], list(recipes))}')
     for key, value in recipes[experiment['recipe']].items():
@@ -261,11 +261,14 @@ def check(experiment: dict[str, Any], config: dict[str, Any]) -> None:
         if value not in valid:
             raise InputError(f'{key} {value!r}: choose one of {", ".join(valid)}')
     least = {'learning_rate': 0, 'loss_scale': 1, 'weight_decay': 0, 'start_epoch': 0, 'checkpoint_interval': 1,
-             'device_id': 0, 'workers': 0, 'cpu_threads': 0,
-             'max_bad_steps': 1, 'random_seed': 0, 'max_steps': 1}
+             'device_id': 0, 'workers': 0, 'cpu_threads': 0, 'max_bad_steps': 1, 'random_seed': 0, 'max_steps': 1}
     for key, bound in least.items():
         if experiment[key] is not None and experiment[key] < bound:
             raise InputError(f'{key} {experiment[key]}: must be at least {bound}')
+    modules, channels = config['model']['stage_modules'], config['model']['stage_channels']
+    if any(not isinstance(n, int) or n < 1 for n in (*modules, *channels)) or len(channels) != len(modules) + 1:
+        raise InputError(f'model.stage_modules {modules}, model.stage_channels {channels}: both take whole '
+                         'numbers, and there is one branch more than stages')
     size = config['data']['image_size']
     if len(size) != 2 or any(not isinstance(n, int) or n <= 0 or n % 32 for n in size):
         raise InputError(f'data.image_size {size}: width and height must be positive multiples of 32')

@@ -114,7 +114,8 @@ def test_a_flag_without_value_is_true() -> None:
 @pytest.mark.parametrize(('option', 'value', 'expected'), [
     ('train.epochs', '30', 30), ('train.lr_gamma', '1', 1.0), ('train.lr_steps', '24,28.5', (24, 28.5)),
     ('train.lr_steps', '(5, 6)', (5, 6)), ('train.lr_steps', '9', (9,)), ('data.image_size', '[96,128]', (96, 128)),
-    ('model.stage_channels', '8,16', (8, 16)), ('model.module', 'NAIVE', 'NAIVE'), ('eval.flip_test', 'false', False),
+    ('model.stage_channels', '8,16,32,64', (8, 16, 32, 64)), ('model.module', 'NAIVE', 'NAIVE'),
+    ('eval.flip_test', 'false', False),
     ('eval.score_threshold', '-1', -1.0), ('data.val_images', '2017', '2017'), ('eval.decoding', 'udp', 'udp')])
 @pytest.mark.parametrize('joint', [True, False])
 def test_entries_of_the_model_configuration(option: str, value: str, expected: Any, joint: bool) -> None:
@@ -183,6 +184,14 @@ def test_a_configuration_by_its_path(tmp_path: Path) -> None:
     assert final_checkpoint(experiment) == tmp_path / 'checkpoints' / 'lhrnet18_256_coco_default' / 'my-own.ckpt'
 
 
+def test_a_configuration_without_recipes_has_the_seeds(tmp_path: Path) -> None:
+    path = tmp_path / 'plain.py'
+    path.write_text(f'{OWN}\nconfig.pop("recipes", None)\n')
+    assert settings('--model_config', str(path))[0]['learning_rate'] == 5e-5
+    with pytest.raises(InputError, match="recipe 'paper'"):
+        settings('--model_config', str(path), '--recipe', 'paper')
+
+
 def test_a_file_that_is_no_configuration(tmp_path: Path) -> None:
     path = tmp_path / 'odd.py'
     path.write_text('config = 3')
@@ -227,6 +236,8 @@ def test_the_checkpoint_to_read(tmp_path: Path) -> None:
     (['--train.epoch', '3'], "--train.epoch: 'epoch'.*did you mean 'epochs'"),
     (['--trian.epochs', '3'], "'trian'.*did you mean 'train'"),
     (['--train.epochs.more', '3'], "'more' is not in"),
+    (['--model.stage_channels', '1.5,2,3,4'], 'whole numbers'),
+    (['--model.stage_modules', '1,1'], 'one branch more'),
     (['--train_pipeline.TopDownAfine.use_udp', '1'], "did you mean 'TopDownAffine'"),
     (['--train_pipeline.TopDownAffine.use_upd', '1'], "did you mean 'use_udp'"),
     (['--val_pipeline.TopDownRandomFlip.flip_prob', '0'], "'TopDownRandomFlip' is not in"),
@@ -275,4 +286,4 @@ def test_refusals_name_the_value_in_one_line(argv: list[str], words: str) -> Non
 def test_every_recipe_of_every_configuration_resolves() -> None:
     for name in CONFIGS:
         for recipe in load_model_config(name)['recipes']:
-            settings('--model_config', name, '--recipe', recipe)
+            assert settings('--model_config', name, '--recipe', recipe)[0]['recipe'] == recipe
