@@ -44,7 +44,6 @@ class Progress(Callback):
         self.max_bad, self.bad_in_row, self.bad, self.step = max_bad_steps, 0, 0, 0
         self.replaced = replaced
         self.losses: list[float] = []
-        self.loss = float('nan')
 
     def on_train_begin(self, run_context: RunContext) -> None:
         """Opens steps.csv and the bar."""
@@ -60,12 +59,11 @@ class Progress(Callback):
         """Starts the clock."""
         if self.began is None:
             self.began = self.epoch_began = time.time()
-        self.step_began = time.time()
 
     def on_train_step_end(self, run_context: RunContext) -> None:
         """Writes the row, counts bad steps, stops where asked."""
-        loss, finite = (output.asnumpy() for output in run_context.original_args().net_outputs)
-        loss, finite = float(loss), bool(finite)
+        outputs = run_context.original_args().net_outputs
+        loss, finite = float(outputs[0].asnumpy()), bool(outputs[1].asnumpy())
         epoch = self.first_epoch + self.step // self.per_epoch + 1
         self.rows.writerow((epoch, self.step + 1, loss, float(self.rates[self.step]), int(finite)))
         self.step += 1
@@ -90,7 +88,7 @@ class Progress(Callback):
         """Logs the epoch."""
         now, steps = time.time(), (self.step - 1) % self.per_epoch + 1
         seconds = max(now - self.epoch_began, 1e-9)
-        self.loss = float(np.mean(self.losses)) if self.losses else float('nan')
+        loss = float(np.mean(self.losses)) if self.losses else float('nan')
         # The very first step is left out of the clock: it holds the compilation.
         timed = steps - (self.step == steps)
         rate = timed * self.images / seconds if timed else float('nan')
@@ -98,11 +96,10 @@ class Progress(Callback):
         skipped = f', {self.bad} steps skipped' if self.bad else ''
         if self.replaced is not None and self.replaced.value:
             skipped += f', {self.replaced.value} unreadable pictures replaced'
-        self.logger.info(f'epoch {self.first_epoch + (self.step - 1) // self.per_epoch + 1}: loss {self.loss:.6f}, '
+        self.logger.info(f'epoch {self.first_epoch + (self.step - 1) // self.per_epoch + 1}: loss {loss:.6f}, '
                          f'lr {self.rates[self.step - 1]:.3g}, {rate:.1f} images/s, '
                          f'{left / 60:.1f} min left{skipped}')
         self.losses, self.epoch_began = [], now
-        self.file.flush()
 
     def close(self) -> None:
         """Ends bar and file; also after an error."""

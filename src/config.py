@@ -66,7 +66,7 @@ HELP = {
     'recipe': "seed, or paper (the original authors' optimizer and learning rate)",
     'workers': 'processes that read and augment pictures; 0: threads of the main process',
     'cpu_threads': 'threads of the CPU kernels; 0: chosen by MindSpore',
-    'cpu_kernels': 'compile faster depthwise convolutions for this CPU (needs g++; without it MindSpore\'s are used)',
+    'cpu_kernels': "compile faster depthwise convolutions for this CPU (needs g++; without it MindSpore's are used)",
     'max_steps': 'stop after that many steps (for trials)',
     'skip_bad_images': 'replace unreadable training pictures by others and count them',
     'max_bad_steps': 'stop after that many steps in a row with non-finite gradients',
@@ -84,7 +84,7 @@ ANCHORED = ('data_root', 'output_root')
 
 
 def nearest(word: str, words: list[str]) -> str:
-    """'; nearest: X' for an error message, or the list of all when nothing is near."""
+    """The part of an error message that names the nearest valid word, or all where none is near."""
     close = difflib.get_close_matches(word, words, 1, 0.5)
     return f'did you mean {close[0]!r}?' if close else f'valid: {", ".join(words)}'
 

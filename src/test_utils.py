@@ -19,6 +19,7 @@ from tqdm import tqdm
 from src.mmpose import pck
 from src.mmpose.coco import TopDownDataset
 from src.mmpose.evaluation import evaluate, select
+from src.mmpose.geometry import PIXEL_STD
 from src.mmpose.heatmap import decode, flip_back
 
 Forward = Callable[[np.ndarray], np.ndarray]
@@ -120,8 +121,9 @@ def predict(forward: Forward, dataset: TopDownDataset, settings: dict[str, Any],
         xy, score = decode(heatmaps, center, scale, settings['decoding'], settings['blur_kernel'])
         keypoints[rows] = np.concatenate([xy, score], 2)
         boxes[rows, :2], boxes[rows, 2:4] = center, scale
-        boxes[rows, 4] = np.prod(scale * 200, 1)
+        boxes[rows, 4] = np.prod(scale * PIXEL_STD, 1)
         boxes[rows, 5] = [crop['img_metas']['bbox_score'] for _, crop in batch]
+        bar.update(len(batch))
         batch.clear()
 
     with tqdm(total=count, unit='box', disable=None) as bar:
@@ -129,9 +131,7 @@ def predict(forward: Forward, dataset: TopDownDataset, settings: dict[str, Any],
             batch.append(item)
             if len(batch) == settings['batch_size']:
                 flush()
-                bar.update(settings['batch_size'])
         if batch:
-            bar.update(len(batch))
             flush()
     return Predictions(keypoints, boxes, np.array([r['image_id'] for r in dataset.records]),
                        np.array([r['bbox_id'] for r in dataset.records]))
