@@ -14,8 +14,9 @@ from pathlib import Path
 
 from src.build import build_dataset, build_network
 from src.checkpoint import load_network
-from src.config import parse, require_checkpoint
-from src.cpu.kernels import accelerate
+from src.compat import describe
+from src.config import parse, require_checkpoint, uses_kernels
+from src.cpu.cells import accelerate
 from src.errors import run
 from src.files import atomic_path
 from src.fold import fold_batch_norm
@@ -44,10 +45,11 @@ def main(argv: list[str] | None = None) -> int:
     network = build_network(config)
     load_network(network, checkpoint)
     fold_batch_norm(network)
-    if experiment['device'] == 'CPU' and experiment['cpu_kernels']:
-        accelerate(network)
+    if uses_kernels(experiment):
+        accelerate(network, experiment['cpu_threads'])
 
     logger = get_logger()
+    logger.info(describe(experiment['device']))
     conditions = {'boxes': boxes, 'flip_test': settings['flip_test'], 'decoding': settings['decoding']}
     if config['data']['type'] == 'coco':
         conditions.update(nms=settings['nms'], backend=settings['backend'])

@@ -2,9 +2,10 @@
 
     python export.py --device CPU --output litehrnet.mindir
 
-Input: float32 (N, 3, H, W), RGB, /255, minus ImageNet's mean, divided by its std. Output: float32 heatmaps
-(N, joints, H/4, W/4). BN is folded into the convolutions. Reads the checkpoint that training wrote unless --checkpoint
-names another.
+Input: float32 (N, 3, H, W), RGB, /255, minus ImageNet's mean, divided by its std; with --preprocess uint8 (N, H, W, 3).
+Output: float32 heatmaps (N, joints, H/4, W/4); with --decode (N, joints, 3): x, y in pixels of the input, score. BN is
+folded into the convolutions. Joint names and all else a caller must know stand in the file's metadata (ONNX) or
+user_info (MINDIR). Reads the checkpoint that training wrote unless --checkpoint names another.
 """
 from __future__ import annotations
 
@@ -13,9 +14,10 @@ from pathlib import Path
 
 from src.build import build_network
 from src.checkpoint import load_network
+from src.compat import describe
 from src.config import parse, require_checkpoint
 from src.errors import InputError, run
-from src.exporting import FORMATS, export_network
+from src.exporting import COLOURS, FORMATS, export_network
 from src.fold import fold_batch_norm
 from src.utils import get_logger, set_device
 
@@ -25,12 +27,18 @@ def main(argv: list[str] | None = None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--checkpoint', metavar='FILE', help='default: the one training wrote')
     parser.add_argument('--output', metavar='FILE', help='default: <model_config>.<format> beside the checkpoint')
-    parser.add_argument('--batch_size', type=int, default=1, metavar='N',
-                        help='pictures per call; 0: any number, MINDIR only (default: 1)')
+    parser.add_argument('--batch_size', type=int, metavar='N',
+                        help='pictures per call; 0: any number (default: 0; AIR: 1)')
     parser.add_argument('--file_format', choices=sorted(FORMATS), default='MINDIR', help='default: MINDIR')
+    parser.add_argument('--preprocess', choices=COLOURS,
+                        help='take uint8 crops (N, H, W, 3) with these channels; normalisation goes into the file')
+    parser.add_argument('--decode', action='store_true',
+                        help='give joints, found by arg-max and quarter-pixel shift, in the place of heatmaps')
     options, experiment, config = parse(parser, argv)
-    if options.batch_size < (0 if options.file_format == 'MINDIR' else 1):
-        raise InputError(f'--batch_size {options.batch_size}: {options.file_format} needs at least 1')
+    least = 1 if options.file_format == 'AIR' else 0
+    batch_size = least if options.batch_size is None else options.batch_size
+    if batch_size < least:
+        raise InputError(f'--batch_size {batch_size}: {options.file_format} needs at least {least}')
 
     checkpoint = require_checkpoint(options.checkpoint, experiment)
     suffix = FORMATS[options.file_format]
@@ -38,12 +46,16 @@ def main(argv: list[str] | None = None) -> int:
     if output.suffix != suffix:
         raise InputError(f'--output {output}: a {options.file_format} file ends in {suffix}')
     set_device(experiment['device'], experiment['device_id'], cpu_threads=experiment['cpu_threads'])
+    logger = get_logger()
+    logger.info(describe(experiment['device']))
     network = build_network(config)
     load_network(network, checkpoint)
     fold_batch_norm(network)
-    difference = export_network(network, output, options.file_format, config['data']['image_size'], options.batch_size)
-    get_logger().info(f'{output}: {output.stat().st_size / 1e6:.1f} MB, reloaded; largest difference from the network '
-                      f'{difference:.2g}')
+    differences = export_network(network, output, options.file_format, config, experiment['model_config'],
+                                 batch_size=batch_size, preprocess=options.preprocess, decoded=options.decode)
+    found = ', '.join(f'{name} {value:.2g}' for name, value in differences.items()) or 'not compared'
+    logger.info(f'{output}: {output.stat().st_size / 1e6:.1f} MB, reloaded; largest difference from the network: '
+                f'{found}')
     return 0
 
 

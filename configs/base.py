@@ -49,7 +49,7 @@ def base_config(network: dict[str, Any], data: dict[str, Any], *, image_size: tu
 
     Args:
         network: one of the network dicts above.
-        data: type and info of the data set, and its files below the data root.
+        data: type and info of the data set, and its files below the data root; info None: told by the annotations.
         image_size: (width, height) of the crop in pixels; heatmaps are a quarter of it.
         sigma: of the Gaussian targets, heatmap pixels.
         batch_size: samples per device.
@@ -59,13 +59,13 @@ def base_config(network: dict[str, Any], data: dict[str, Any], *, image_size: tu
     """
     width, height = image_size
     return dict(
-        model=dict(network, num_joints=len(data['info']['joint_names'])),
+        model=dict(network, num_joints=len(data['info']['joint_names']) if data['info'] else None),
         data=dict(data, image_size=image_size, heatmap_size=(width // 4, height // 4)),
         train_pipeline=train_pipeline(sigma, half_body=half_body),
         val_pipeline=val_pipeline(),
         train=dict(
-            epochs=210, batch_size=batch_size, optimizer='AdamWeightDecay', lr_steps=(170, 200), lr_gamma=0.1,
-            warmup_steps=500, warmup_ratio=0.001),
+            epochs=210, batch_size=batch_size, optimizer='AdamWeightDecay', schedule='step', lr_steps=(170, 200),
+            lr_gamma=0.1, warmup_steps=500, warmup_ratio=0.001),
         eval=dict(
             boxes=boxes, score_threshold=0.0, batch_size=32, flip_test=True, shift_heatmap=True, decoding='default',
             blur_kernel=11 if sigma == 2 else 17, visibility_threshold=0.2, nms=nms, oks_threshold=0.9,

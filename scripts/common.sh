@@ -16,6 +16,22 @@ wants_help() {
     [[ ${1:-} == -h || ${1:-} == --help ]]
 }
 
+# use_stack NAME: sets the virtual environment and the Pythons (3.x, best first) for a set of packages, and what those need to run.
+use_stack() {
+    case $1 in
+        default) venv=$root/.venv minors='11 12 10' ;;
+        gpu110 | ms200) venv=$root/.venv-$1 minors=9 ;;
+        *) fail "unknown stack '$1': choose default, gpu110 or ms200" ;;
+    esac
+    if [[ $1 == gpu110 ]]; then
+        # Without CUDA on the machine: the one library of it that importing needs, from pip (see setup_env.sh); and the
+        # lines in which MindSpore misses the others at each start are left out.
+        [[ ! -d $venv/$cuda_runtime ]] || export LD_LIBRARY_PATH=$venv/$cuda_runtime:${LD_LIBRARY_PATH:-}
+        export GLOG_v=${GLOG_v:-4}
+    fi
+}
+cuda_runtime=lib/python3.9/site-packages/nvidia/cuda_runtime/lib
+
 # Prints the interpreter for the programs: $PYTHON, else that of .venv, else the active one.
 choose_python() {
     local candidate

@@ -73,9 +73,12 @@ evaluate det
 begin_stage 'Export: MINDIR, reloaded and compared' demo/litehrnet.mindir
 run export.py "${common_options[@]}" --output demo/litehrnet.mindir
 
-begin_stage 'Picture: predicted skeletons on validation images' demo/predictions.png
+begin_stage 'Pictures: predicted skeletons on validation images' 'demo/predictions.png, demo/predictions/'
 run tools/draw_predictions.py --results demo/results_gt.json --images demo/data/val2017 \
     --annotations demo/data/annotations/person_keypoints_val2017.json --output demo/predictions.png
+run tools/predict.py demo/data/val2017/00000010000?.jpg --checkpoint demo/litehrnet.mindir --output demo/predictions \
+    --boxes demo/data/person_detection_results/COCO_val2017_detections_AP_H_56_person.json \
+    --annotations demo/data/annotations/person_keypoints_val2017.json
 
 printf '\n== Done in %s. Look at demo/predictions.png; all files are in demo/ and checkpoints/demo/.\n' "$(elapsed)"
 summarise || fail "AP with ground-truth boxes is below $minimum_ap: the network did not learn as it should"

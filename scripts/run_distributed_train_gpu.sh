@@ -3,6 +3,10 @@
 #
 # Trains data-parallel on RANK_SIZE (default 8) devices, the first of which is number DEVICE_START (default 0).
 # On GPU through Open MPI's mpirun. With --device CPU among the options through MindSpore's msrun, without mpirun.
+# Several machines: HOSTFILE=FILE names Open MPI's list of them ("machine1 slots=8" per line); RANK_SIZE counts the devices
+# of all. The checkout, the interpreter, the data and --output_root must be at the same paths, the last one shared.
+# SIGTERM or Ctrl-C: rank 0 finishes its step and saves; --resume goes on from there. A rank that dies or hangs is named
+# and ends the others.
 # The output also goes to logs/distributed_<time>/ in the checkout, with one file for each rank.
 # Relative paths among the options start at the current folder. PYTHON=... names another interpreter than .venv's.
 #
@@ -26,27 +30,50 @@ run_mpirun() {
     CUDA_VISIBLE_DEVICES=$(seq -s, "$device_start" $((device_start + rank_size - 1)))
     export CUDA_VISIBLE_DEVICES
     log_to "$log_dir/all.log"
-    exec mpirun -n "$rank_size" --allow-run-as-root --output-filename "$log_dir" --merge-stderr-to-stdout \
+    exec mpirun -n "$rank_size" ${HOSTFILE:+--hostfile "$HOSTFILE" -x PATH -x LD_LIBRARY_PATH -x PYTHONUNBUFFERED \
+        -x CUDA_VISIBLE_DEVICES} --allow-run-as-root --output-filename "$log_dir" --merge-stderr-to-stdout \
         "$python" "$root/train.py" --distributed --device GPU "$@"
 }
 
 run_msrun() {
     local port status=0
     [[ -x $(dirname -- "$python")/python ]] || fail "msrun needs a program named python beside $python"
+    [[ -x $(dirname -- "$python")/msrun ]] ||
+        fail "no msrun beside $python: several processes on the CPU need MindSpore 2.3 or newer"
     port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-    # Without these the others notice the death of a rank only after half a minute.
-    export MS_NODE_TIMEOUT=${MS_NODE_TIMEOUT:-6} MS_RECEIVE_MSG_TIMEOUT=${MS_RECEIVE_MSG_TIMEOUT:-10}
+    # How long MindSpore waits for signs of a rank: longer than src/heartbeat.py, which names it, and no less, because a
+    # busy machine is late with them; yet all is over within a minute.
+    export MS_NODE_TIMEOUT=${MS_NODE_TIMEOUT:-20} MS_RECEIVE_MSG_TIMEOUT=${MS_RECEIVE_MSG_TIMEOUT:-30}
     # msrun starts the ranks with the first `python` on PATH.
     PATH=$(dirname -- "$python"):$PATH
     log_to "$log_dir/all.log"
     "$python" -m mindspore.parallel.cluster.run --worker_num="$rank_size" --local_worker_num="$rank_size" \
         --master_addr=127.0.0.1 --master_port="$port" --log_dir="$log_dir" --join=True --tail_worker_log=0 \
         "$root/train.py" --distributed "$@" &
-    # Ended by anything but SIGINT, msrun leaves the ranks behind; it says 0 when interrupted.
-    trap "kill -INT $!; wait $! || true; exit 130" INT TERM
+    trap "stop_msrun $! 130" INT
+    trap "stop_msrun $! 143" TERM
     wait $! || status=$?
     ((status == 0)) || grep -hs '^error:' "$log_dir"/worker_*.log | sort -u || true
     exit "$status"
+}
+
+# stop_msrun PID STATUS: lets rank 0 save, whose end makes msrun end the others; after 70 s ends all by SIGINT,
+# because ended by anything else msrun leaves them behind.
+stop_msrun() {
+    local child
+    trap '' INT TERM
+    for child in $(cat "/proc/$1/task/$1/children"); do
+        if grep -qzx 'MS_NODE_ID=0' "/proc/$child/environ" && grep -qz 'train\.py$' "/proc/$child/cmdline"; then
+            kill "$child"
+        fi
+    done
+    for ((tenth = 0; tenth < 700; tenth++)); do
+        kill -0 "$1" 2>/dev/null || break
+        sleep 0.1
+    done
+    kill -INT "$1" 2>/dev/null || true
+    wait "$1" || true
+    exit "$2"
 }
 
 python=$(choose_python)

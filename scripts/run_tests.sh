@@ -1,22 +1,31 @@
 #!/usr/bin/env bash
-# usage: bash scripts/run_tests.sh [--all] [pytest arguments]
+# usage: bash scripts/run_tests.sh [--stack NAME] [--fast | --all] [pytest arguments]
 #
-# Sets up .venv in the checkout on first use, then runs the fast tests, with --all the slow ones too.
+# Sets up the virtual environment in the checkout on first use, then runs the tests on the CPU: the fast ones, or with
+# --all the slow ones too. --stack gpu110 (mindspore-gpu 1.10.0) and --stack ms200 (MindSpore 2.0.0) need Python 3.9,
+# have environments of their own (see setup_env.sh) and run all tests unless told --fast.
 # Paths among the pytest arguments start at the checkout.
 #
 # examples: bash scripts/run_tests.sh
 #           bash scripts/run_tests.sh --all tests/test_scripts.py -x
+#           bash scripts/run_tests.sh --stack gpu110 --fast
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 if wants_help "$@"; then
     usage
     exit
 fi
-selection=(-m 'not slow')
-if [[ ${1:-} == --all ]]; then
-    selection=(-m '')
-    shift
+stack=default
+if [[ ${1:-} == --stack ]]; then
+    stack=${2:-}
+    shift $(($# > 1 ? 2 : 1))
 fi
-bash "$root/scripts/setup_env.sh" --dev
+selection=(-m 'not slow')
+if [[ ${1:-} == --all || ($stack != default && ${1:-} != --fast) ]]; then
+    selection=(-m '')
+fi
+[[ ${1:-} != --fast && ${1:-} != --all ]] || shift
+bash "$root/scripts/setup_env.sh" --dev --stack "$stack"
+use_stack "$stack"
 cd -- "$root"
-exec .venv/bin/python -m pytest "${selection[@]}" "$@"
+exec "$venv/bin/python" -m pytest "${selection[@]}" "$@"

@@ -1,32 +1,39 @@
 #!/usr/bin/env bash
-# usage: bash scripts/setup_env.sh [--dev]
+# usage: bash scripts/setup_env.sh [--dev] [--stack NAME]
 #
-# Makes the virtual environment .venv in the checkout and installs requirements.txt into it, with --dev also
-# requirements-dev.txt.
-# Takes one to two minutes and about 3 GB the first time, nothing after that until a requirements file changes.
+# Makes a virtual environment in the checkout and installs requirements.txt into it, with --dev also
+# requirements-onnx.txt and requirements-dev.txt. The stacks:
+#   default  .venv         Python 3.10-3.12, MindSpore 2.8.0
+#   gpu110   .venv-gpu110  Python 3.9, mindspore-gpu 1.10.0
+#   ms200    .venv-ms200   Python 3.9, MindSpore 2.0.0
+# Pythons are looked for on PATH, in pyenv and with uv. Takes one to two minutes and 2 to 3 GB the first time, nothing
+# after that until a requirements file changes.
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
-venv=$root/.venv
 
-# Prints the newest usable Python. That a name is on PATH does not say that it runs: pyenv leaves shims behind.
+# Prints the first usable Python of the stack. That a name is on PATH does not say that it runs: pyenv leaves shims behind.
 find_python() {
-    local name without_venv=''
-    for name in python3.12 python3.11 python3.10 python3 python; do
-        "$name" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null || continue
-        if "$name" -c 'import ensurepip, venv' 2>/dev/null; then
-            echo "$name"
-            return
-        fi
-        without_venv=$name
+    local minor python without_venv=''
+    for minor in $minors; do
+        for python in "python3.$minor" python3 python "${PYENV_ROOT:-$HOME/.pyenv}/versions/3.$minor".*/bin/python \
+                      "$(uv python find "3.$minor" 2>/dev/null)"; do
+            "$python" -c "import sys; sys.exit(sys.version_info[:2] != (3, $minor))" 2>/dev/null || continue
+            if "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+                echo "$python"
+                return
+            fi
+            without_venv=$python
+        done
     done
     [[ -z $without_venv ]] || fail "$without_venv has no venv module: install it (Debian: apt install python3-venv)"
-    fail "no Python 3.10, 3.11 or 3.12 found that runs: install one of them"
+    fail "no Python $(printf '3.%s ' $minors)found that runs, on PATH, in pyenv or with uv: install one of them" \
+         "(pyenv install 3.${minors%% *}, or uv python install 3.${minors%% *})"
 }
 
 make_venv() {
     if ! "$venv/bin/python" -c '' 2>/dev/null; then
         local python
         python=$(find_python)
-        echo "making .venv with $("$python" --version)"
+        echo "making $name with $("$python" --version)"
         "$python" -m venv --clear "$venv" || fail "$venv: the virtual environment could not be made"
     fi
     # An interrupted start leaves an environment without pip.
@@ -52,22 +59,54 @@ check_opencv() {
     message=$("$venv/bin/python" -c 'import cv2' 2>&1) || fail "OpenCV cannot be imported: ${message##*$'\n'}"
 }
 
-# Installs a requirements file unless the copy that the last success left in .venv is the same.
+# Of CUDA, importing mindspore-gpu 1.10 needs the runtime library alone; the rest is loaded with a GPU's driver.
+check_cuda() {
+    local message
+    message=$("$venv/bin/python" -c 'import mindspore.dataset' 2>&1) && return
+    [[ $message == *libcudart.so* ]] || fail "MindSpore cannot be imported: ${message##*$'\n'}"
+    echo "no CUDA 11 on this machine: installing its runtime library from pip, for --device CPU"
+    pip_install nvidia-cuda-runtime-cu11==11.8.89
+}
+
+# The requirements of the stack: requirements.txt, but for the release of MindSpore.
+requirements() {
+    if [[ $stack == ms200 ]]; then
+        sed 's/^mindspore-gpu==[0-9.]*/mindspore==2.0.0/' "$root/$1"
+    else
+        cat "$root/$1"
+    fi
+}
+
+# Installs a requirements file unless the copy that the last success left in the environment is the same.
 install_file() {
-    cmp -s "$root/$1" "$venv/$1" && return
-    echo "installing $1 into .venv"
-    pip_install -r "$root/$1"
-    [[ $1 != requirements.txt ]] || check_opencv
-    cp "$root/$1" "$venv/$1"
+    requirements "$1" | cmp -s - "$venv/$1" && return
+    echo "installing $1 into $name"
+    requirements "$1" >"$venv/new-$1"
+    pip_install -r "$venv/new-$1"
+    if [[ $1 == requirements.txt ]]; then
+        check_opencv
+        [[ $stack != gpu110 ]] || check_cuda
+    fi
+    mv "$venv/new-$1" "$venv/$1"
 }
 
 if wants_help "$@"; then
     usage
     exit
 fi
-[[ $# == 0 || ($# == 1 && $1 == --dev) ]] || fail "unknown argument in '$*': only --dev is known"
+files=(requirements.txt)
+stack=default
+while (($#)); do
+    case $1 in
+        --dev) files=(requirements.txt requirements-onnx.txt requirements-dev.txt) ;;
+        --stack) shift; stack=${1:-} ;;
+        *) fail "unknown argument '$1': only --dev and --stack NAME are known" ;;
+    esac
+    shift
+done
+use_stack "$stack"
+name=$(basename -- "$venv")
 make_venv
-install_file requirements.txt
-if [[ ${1:-} == --dev ]]; then
-    install_file requirements-dev.txt
-fi
+for file in "${files[@]}"; do
+    install_file "$file"
+done

@@ -10,14 +10,14 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from src.errors import InputError
-from src.files import atomic_path
+from src.files import atomic_path, check_digest, drop_digest, write_digest
 from src.torch_file import read_pth
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ TORCH_NAMES = {ours: theirs for theirs, ours in BN_NAMES.items()}
 COUNTER = 'num_batches_tracked'
 WRAPPERS = ('state_dict', 'model_state_dict', 'model_state', 'model')
 EMA_WRAPPERS = ('ema_state_dict', 'state_dict_ema', 'model_ema')
+HEAD = ('keypoint_head.final_layer.weight', 'keypoint_head.final_layer.bias')
 TORCH_SUFFIXES = ('.pth', '.pt')
 PUBLISHED = {('LITE', (40, 80, 160, 320)): 'litehrnet', ('NAIVE', (30, 60, 120, 240)): 'naive_litehrnet',
              ('NAIVE', (40, 80, 160, 320)): 'wider_naive_litehrnet'}
@@ -80,12 +81,12 @@ def recognise(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
     if lite == naive or sorted(votes) != list(range(len(modules) + 1)) or sorted(modules) != list(range(len(modules))):
         raise InputError('no Lite-HRNet: its stages and head are not among the '
                          f'{len(shapes)} entries ({_some(shapes) or "none"}); give a Lite-HRNet checkpoint')
-    lost = {'keypoint_head.final_layer.weight', 'keypoint_head.final_layer.bias'} - set(shapes)
+    lost = set(HEAD) - set(shapes)
     if lost:
         raise InputError(f'missing {_some(lost)} (a backbone without its head?); give a checkpoint of a whole network')
     widths = tuple(votes[p].most_common(1)[0][0] for p in sorted(votes, reverse=True))  # projects go from low to high
     return Architecture(tuple(modules[s] for s in sorted(modules)), widths, 'LITE' if lite else 'NAIVE',
-                        next(iter(shapes['keypoint_head.final_layer.weight']), 0))
+                        next(iter(shapes[HEAD[0]]), 0))
 
 
 def _official_name(name: str) -> str:
@@ -206,6 +207,7 @@ def read_state(path: Path | str, ema: bool = False) -> dict[str, np.ndarray]:
         raise InputError(f'{path}: a .ckpt file has no EMA weights; leave --ema away')
     if not path.is_file():
         raise InputError(f'{path}: no such file; check the path')
+    check_digest(path)
     import mindspore as ms
     try:
         return {name: value.asnumpy() for name, value in ms.load_checkpoint(str(path)).items()}
@@ -218,8 +220,18 @@ def network_state(network: nn.Cell) -> dict[str, np.ndarray]:
     return {name: parameter.asnumpy().copy() for name, parameter in network.parameters_and_names()}
 
 
-def fill_network(network: nn.Cell, state: Mapping[str, np.ndarray], path: Path | str) -> None:
+def fill_network(network: nn.Cell, state: Mapping[str, np.ndarray], path: Path | str, *,
+                 new_head: bool = False) -> str | None:
     """Puts `state` (as from `read_state`) into a network, all of it or, after an error, nothing.
+
+    Args:
+        network: what is filled.
+        state: arrays by name.
+        path: the file they are from, for messages.
+        new_head: with another number of joints in `state`, leave the last layer as it is and fill the rest.
+
+    Returns:
+        Where `new_head` was made use of, what to tell the user.
 
     Raises:
         InputError: `state` is of another network, or has unknown, missing, misshapen or non-finite entries.
@@ -233,6 +245,11 @@ def fill_network(network: nn.Cell, state: Mapping[str, np.ndarray], path: Path |
             held, wanted = recognise({name: value.shape for name, value in state.items()}), recognise(shapes)
         except InputError as error:
             raise InputError(f'{path}: {error}') from error
+        if new_head and set(wrong) == {'misshapen'} and replace(held, num_joints=wanted.num_joints) == wanted:
+            kept = {name: value for name, value in state.items() if name not in HEAD}
+            fill_network(network, {**network_state(network), **kept}, path)
+            return (f'{path}: has {held.num_joints} joints, this training {wanted.num_joints}: '
+                    f'{HEAD[0].rpartition(".")[0]} begins anew, all else is kept')
         if held != wanted:
             raise InputError(f'{path}: holds {held.name} ({held.num_joints} joints), the network is {wanted.name} '
                              f'({wanted.num_joints} joints); choose the model_config of that name')
@@ -241,6 +258,7 @@ def fill_network(network: nn.Cell, state: Mapping[str, np.ndarray], path: Path |
         raise InputError(f'{path}: does not fit {wanted.name}: {listed}')
     for name, parameter in parameters.items():
         parameter.set_data(ms.Tensor(np.ascontiguousarray(state[name], np.float32)))
+    return None
 
 
 def _mismatches(shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
@@ -251,17 +269,17 @@ def _mismatches(shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, np.nd
     return {kind: list(names) for kind, names in wrong.items() if names}
 
 
-def load_network(network: nn.Cell, path: Path | str, ema: bool = False) -> None:
-    """Fills a network from a `.ckpt` or an official `.pth` file.
+def load_network(network: nn.Cell, path: Path | str, ema: bool = False, *, new_head: bool = False) -> str | None:
+    """Fills a network from a `.ckpt` or an official `.pth` file; `new_head` and what is returned as `fill_network`'s.
 
     Raises:
         InputError: as `read_state` and `fill_network`.
     """
-    fill_network(network, read_state(path, ema), path)
+    return fill_network(network, read_state(path, ema), path, new_head=new_head)
 
 
 def save_network(network: nn.Cell, path: Path | str) -> None:
-    """Writes the network's parameters, nothing else, to `path` (ends in .ckpt), whole or not at all.
+    """Writes the network's parameters, nothing else, to `path` (ends in .ckpt), whole or not at all; and its checksum.
 
     Raises:
         InputError: the folder can't be written to.
@@ -269,6 +287,11 @@ def save_network(network: nn.Cell, path: Path | str) -> None:
     import mindspore as ms
     with atomic_path(path) as temporary:
         mode = temporary.stat().st_mode
-        ms.save_checkpoint([{'name': name, 'data': parameter} for name, parameter in network.parameters_and_names()],
-                           str(temporary))
+        try:
+            ms.save_checkpoint([{'name': name, 'data': p} for name, p in network.parameters_and_names()],
+                               str(temporary))
+        finally:
+            temporary.with_suffix('.tmp').unlink(missing_ok=True)  # MindSpore's own, left where the disk is full
         temporary.chmod(mode)  # MindSpore leaves it read-only
+        drop_digest(Path(path))
+    write_digest(Path(path))

@@ -2,7 +2,8 @@
 
 Edit `experiment_cfg`, or override on the command line: every key of it as `--key value`, every entry of the
 model configuration as `--section.entry value` (`--train.epochs 30`, `--train_pipeline.TopDownAffine.use_udp true`).
-Order of precedence: command line, recipe, this file and the model configuration.
+Order of precedence: command line, recipe, this file and the model configuration. `--print_config` shows the result;
+saved (training leaves it as config.json), it is taken up again by `--config FILE`, in the place of the last three.
 """
 from __future__ import annotations
 
@@ -17,9 +18,10 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from src.checks import check
 from src.errors import InputError
-from src.mmpose.evaluation import BACKENDS, NMS
-from src.mmpose.heatmap import METHODS
+from src.mmpose.coco import load_json
+from src.mmpose.own_data import whole_info
 from src.mmpose.transforms import TRANSFORMS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,6 +49,14 @@ experiment_cfg = {
     'skip_bad_images': False,
     'max_bad_steps': 20,
     'distributed': False,
+    'resume': 'no',
+    'keep_checkpoints': 0,
+    'tensorboard': False,
+    'eval_interval': 0,
+    'ema_decay': 0.0,
+    'clip_norm': 0.0,
+    'accumulate_steps': 1,
+    'freeze': None,
 }
 
 HELP = {
@@ -65,20 +75,27 @@ HELP = {
     'output_root': 'folder under which checkpoints/ is made',
     'recipe': "seed, or paper (the original authors' optimizer and learning rate)",
     'workers': 'processes that read and augment pictures; 0: threads of the main process',
-    'cpu_threads': 'threads of the CPU kernels; 0: chosen by MindSpore',
-    'cpu_kernels': "compile faster depthwise convolutions for this CPU (needs g++; without it MindSpore's are used)",
+    'cpu_threads': 'threads of the CPU operators; 0: all cores',
+    'cpu_kernels': "compile faster operators for this CPU (needs g++; without it MindSpore's are used)",
     'max_steps': 'stop after that many steps (for trials)',
     'skip_bad_images': 'replace unreadable training pictures by others and count them',
     'max_bad_steps': 'stop after that many steps in a row with non-finite gradients',
     'distributed': 'this process is one rank of a data-parallel run',
+    'resume': 'yes (or no value): go on from the newest whole training state of this experiment; auto: if there is one',
+    'keep_checkpoints': 'newest <model_config>_epoch<n>.ckpt that stay; 0: all',
+    'tensorboard': 'write TensorBoard events too (needs: pip install tensorboardX)',
+    'eval_interval': 'epochs between evaluations during training, which keep <model_config>_best.ckpt; 0: none',
+    'ema_decay': 'share that moving averages of the weights keep at each update (0.9998 or so); they are then what is '
+                 'evaluated and saved; 0: none',
+    'clip_norm': 'gradients of a larger global norm are scaled down to it; 0: never',
+    'accumulate_steps': 'steps whose mean gradient makes one update: a batch so many times larger',
+    'freeze': 'parts that training leaves alone, with commas: backbone, stem, stage0, head_layer, ...',
 }
 
-DEVICES = ('GPU', 'CPU', 'Ascend')
-MODULES = ('LITE', 'NAIVE')
-OPTIMIZERS = ('AdamWeightDecay', 'Adam', 'SGD')
-
+# What an option given without a value means.
+BARE = {'resume': 'yes'}
 # What a key of value None takes when it is given.
-OPTIONAL = {'checkpoint_path': str, 'random_seed': int, 'max_steps': int}
+OPTIONAL = {'checkpoint_path': str, 'freeze': str, 'random_seed': int, 'max_steps': int, 'model.num_joints': int}
 # Paths that stand in the repository unless the user says otherwise.
 ANCHORED = ('data_root', 'output_root')
 
@@ -177,7 +194,8 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
     """One option per key of `experiment_cfg`; their values stay text until `resolve`."""
     group = parser.add_argument_group('experiment (src/config.py)')
     for key, value in experiment_cfg.items():
-        flag = dict(nargs='?', const='true') if isinstance(value, bool) else {}
+        bare = 'true' if isinstance(value, bool) else BARE.get(key)
+        flag = dict(nargs='?', const=bare) if bare else {}
         group.add_argument(f'--{key}', default=argparse.SUPPRESS, metavar=key.upper().split('_')[-1],
                            help=f'{HELP[key]} (default: {value})', **flag)
 
@@ -189,10 +207,17 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> tuple[argp
         InputError: an unknown key, a value of the wrong type, an unknown model configuration or recipe.
     """
     add_experiment_options(parser)
+    parser.add_argument('--config', metavar='FILE', help='start from settings saved as config.json, or printed by '
+                                                         '--print_config')
+    parser.add_argument('--print_config', '--print-config', action='store_true',
+                        help='print all settings as JSON and exit')
     parser.epilog = 'Any entry of the model configuration can be given as --section.entry VALUE (--train.epochs 30).'
     options, rest = parser.parse_known_args(argv)
     given = {k: vars(options).pop(k) for k in list(vars(options)) if k in experiment_cfg}
-    experiment, config = resolve(given, pairs(rest, parser))
+    experiment, config = resolve(given, pairs(rest, parser), options.config)
+    if options.print_config:
+        print(json.dumps({'experiment': experiment, 'config': config}, indent=1))
+        parser.exit()
     return options, experiment, config
 
 
@@ -217,19 +242,78 @@ def pairs(words: list[str], parser: argparse.ArgumentParser) -> dict[str, str]:
     return found
 
 
-def resolve(given: dict[str, str], dotted: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Defaults, then the recipe, then what was given (as text): (experiment settings, model configuration).
+def read_saved(path: Path | str) -> dict[str, dict[str, Any]]:
+    """A saved config.json: {'experiment': ..., 'config': ...}.
 
     Raises:
-        InputError: see `parse`.
+        InputError: the file is missing, no JSON, or of another kind.
     """
+    saved = load_json(Path(path))
+    if not isinstance(saved, dict) or not all(isinstance(saved.get(key), dict) for key in ('experiment', 'config')):
+        raise InputError(f"{path}: no saved settings; training writes them as config.json, --print_config prints them")
+    return saved
+
+
+def overlay(settings: dict[str, Any], saved: dict[str, Any], where: str) -> None:
+    """Puts saved values into `settings`, in place, lists as tuples where they were tuples; entries not saved stay.
+
+    Raises:
+        InputError: an unknown key, or a value of another type than the one it replaces.
+    """
+    for key, value in saved.items():
+        if key not in settings:
+            raise InputError(f'{where}: {key!r} is no setting; {nearest(key, list(settings))}')
+        like = settings[key]
+        if isinstance(like, dict) and isinstance(value, dict) and key != 'info':  # saved whole, see `read_joints`
+            overlay(like, value, f'{where}: {key}')
+            continue
+        value = restore(value)
+        kind = OPTIONAL.get(key, object) if like is None else (int, float) if isinstance(like, float) else type(like)
+        if not (isinstance(value, kind) or (value is None and key in OPTIONAL)):
+            raise InputError(f'{where}: {key} {value!r}: expected a value like {like!r}')
+        settings[key] = float(value) if isinstance(like, float) else value
+
+
+def restore(value: Any) -> Any:
+    """What was a tuple before it was JSON; lists of dicts (pipelines) are lists there too."""
+    if isinstance(value, dict):
+        return {key: restore(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return (list if value and isinstance(value[0], dict) else tuple)(map(restore, value))
+    return value
+
+
+def resolve(given: dict[str, str], dotted: dict[str, str],
+            file: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Defaults, then the recipe (or saved settings), then what was given (as text).
+
+    Args:
+        given: keys of `experiment_cfg`.
+        dotted: entries of the model configuration.
+        file: saved settings; the recipe they name is in them already.
+
+    Returns:
+        experiment settings and model configuration.
+
+    Raises:
+        InputError: see `parse`, `read_saved` and `overlay`.
+    """
+    saved = read_saved(file) if file else {'experiment': {}, 'config': {}}
     experiment = dict(experiment_cfg)
+    overlay(experiment, saved['experiment'], str(file))
+    if file and given.get('model_config', experiment['model_config']) != experiment['model_config']:
+        raise InputError(f'--model_config {given["model_config"]}: {file} is of {experiment["model_config"]}; leave '
+                         'one of them away')
+    if file and experiment['model_config'].endswith('.py') and 'model_config' not in given:
+        raise InputError(f'{file}: names the program {experiment["model_config"]}, which is not run on the word of a '
+                         f'file; pass --model_config {experiment["model_config"]} too if it is yours')
     experiment.update({k: convert(k, v, experiment_cfg[k]) for k, v in given.items()})
     config = load_model_config(experiment['model_config'])
     recipes = {'seed': {}, **config.pop('recipes', {})}
+    overlay(config, saved['config'], str(file))
     if experiment['recipe'] not in recipes:
         raise InputError(f'recipe {experiment["recipe"]!r}: {nearest(experiment["recipe"], list(recipes))}')
-    for key, value in recipes[experiment['recipe']].items():
+    for key, value in recipes[experiment['recipe']].items() if not file or 'recipe' in given else ():
         if '.' in key:
             set_dotted(config, key, value, text=False)
         elif key not in given:
@@ -237,48 +321,31 @@ def resolve(given: dict[str, str], dotted: dict[str, str]) -> tuple[dict[str, An
     for key, value in dotted.items():
         set_dotted(config, key, value)
     for key in ANCHORED:
-        if key not in given:
+        if key not in given and key not in saved['experiment']:
             experiment[key] = str(ROOT / experiment[key])
     check(experiment, config)
+    read_joints(experiment, config)
     return experiment, config
 
 
-def check(experiment: dict[str, Any], config: dict[str, Any]) -> None:
-    """Refuses values that no run can use.
+def read_joints(experiment: dict[str, Any], config: dict[str, Any]) -> None:
+    """Makes `data.info` whole, in place (see `whole_info`), and `model.num_joints` follow from it.
 
     Raises:
-        InputError: names the key and what it takes.
+        InputError: no file tells the joints, or `model.num_joints` says otherwise.
     """
-    train, evaluation = config['train'], config['eval']
-    for key, value, valid in (('device', experiment['device'], DEVICES),
-                              ('model.module', config['model']['module'], MODULES),
-                              ('data.type', config['data']['type'], ('coco', 'mpii')),
-                              ('train.optimizer', train['optimizer'], OPTIMIZERS),
-                              ('eval.boxes', evaluation['boxes'], ('det', 'gt')),
-                              ('eval.decoding', evaluation['decoding'], METHODS),
-                              ('eval.nms', evaluation['nms'], NMS),
-                              ('eval.backend', evaluation['backend'], ('auto', *BACKENDS))):
-        if value not in valid:
-            raise InputError(f'{key} {value!r}: choose one of {", ".join(valid)}')
-    least = {'learning_rate': 0, 'loss_scale': 1, 'weight_decay': 0, 'start_epoch': 0, 'checkpoint_interval': 1,
-             'device_id': 0, 'workers': 0, 'cpu_threads': 0, 'max_bad_steps': 1, 'random_seed': 0, 'max_steps': 1}
-    for key, bound in least.items():
-        if experiment[key] is not None and experiment[key] < bound:
-            raise InputError(f'{key} {experiment[key]}: must be at least {bound}')
-    modules, channels = config['model']['stage_modules'], config['model']['stage_channels']
-    if any(not isinstance(n, int) or n < 1 for n in (*modules, *channels)) or len(channels) != len(modules) + 1:
-        raise InputError(f'model.stage_modules {modules}, model.stage_channels {channels}: both take whole '
-                         'numbers, and there is one branch more than stages')
-    size = config['data']['image_size']
-    if len(size) != 2 or any(not isinstance(n, int) or n <= 0 or n % 32 for n in size):
-        raise InputError(f'data.image_size {size}: width and height must be positive multiples of 32')
-    config['data']['heatmap_size'] = tuple(n // 4 for n in size)
-    for section, key, bound in (('train', 'epochs', 1), ('train', 'batch_size', 1), ('train', 'warmup_steps', 0),
-                                ('eval', 'batch_size', 1)):
-        if config[section][key] < bound:
-            raise InputError(f'{section}.{key} {config[section][key]}: must be at least {bound}')
-    if evaluation['blur_kernel'] < 1 or evaluation['blur_kernel'] % 2 == 0:
-        raise InputError(f'eval.blur_kernel {evaluation["blur_kernel"]}: must be odd and positive')
+    data, model = config['data'], config['model']
+    files = [Path(experiment['data_root']) / data[f'{split}_annotations'] for split in ('train', 'val')]
+    data['info'] = whole_info(data['info'], files)
+    joints = len(data['info']['joint_names'])
+    if model['num_joints'] not in (None, joints):
+        raise InputError(f'model.num_joints {model["num_joints"]}: the data have {joints} joints; leave it away')
+    model['num_joints'] = joints
+
+
+def uses_kernels(experiment: dict[str, Any]) -> bool:
+    """Whether the network runs on the operators of src/cpu, where they can be compiled."""
+    return experiment['device'] == 'CPU' and experiment['cpu_kernels']
 
 
 def checkpoint_folder(experiment: dict[str, Any]) -> Path:

@@ -21,7 +21,7 @@ def run(main: Callable[[], int]) -> None:
     try:
         sys.exit(main())
     except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
+        print('error:', *str(error).splitlines(), file=sys.stderr)  # a file's name may have a line break
         sys.exit(1)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)

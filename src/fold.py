@@ -5,6 +5,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
+from src.model import Same
+
 
 def _fold(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
     gamma, beta, mean, variance = (p.asnumpy().astype(np.float64) for p in (
@@ -29,7 +31,7 @@ def fold_batch_norm(network: nn.Cell) -> None:
             if isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d):
                 folded = _fold(conv, bn)
                 folded.update_parameters_name(conv.weight.name.rsplit('weight', 1)[0])
-                cell._cells[name], cell._cells[bn_name] = folded, nn.Identity()
+                cell._cells[name], cell._cells[bn_name] = folded, Same()
                 if isinstance(cell, nn.SequentialCell):
                     cell.cell_list = list(cell._cells.values())
     network.set_train(False)

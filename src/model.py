@@ -16,21 +16,15 @@ import numpy as np
 from mindspore import nn, ops
 from mindspore.common.initializer import Normal
 
+from src.compat import channels_of, resample
+
 STRIDE = 4  # of branch 0 against the input picture
 STEM_CHANNELS = 32
 BN_MOMENTUM = 0.9  # MindSpore's sense: share of the old statistics that is kept
 
 
 class DepthwiseConv(nn.Conv2d):
-    """A depthwise convolution, by MindSpore's operator or the one that `src.cpu.kernels` puts into `fast`."""
-
-    fast = None
-
-    def construct(self, x):
-        if self.fast is None:
-            return super().construct(x)
-        y = self.fast(x, self.weight)
-        return self.bias_add(y, self.bias) if self.has_bias else y
+    """A convolution of each channel by itself."""
 
 
 def conv(in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, *, depthwise: bool = False,
@@ -46,8 +40,17 @@ def batch_norm(channels: int, updates: int = 1) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-5, momentum=BN_MOMENTUM ** updates)
 
 
+class Same(nn.Cell):
+    """Its input. (What nn.Identity of MindSpore 1.10 does can't be exported to ONNX.)"""
+
+    def construct(self, x):
+        return x
+
+
 class ConvBN(nn.Cell):
-    """Convolution, BN and, if asked for, an activation."""
+    """Convolution, BN and, if asked for, an activation; `src.cpu` may put a cell that does the same into `fast`."""
+
+    fast = None
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, *,
                  depthwise: bool = False, act: nn.Cell | None = None) -> None:
@@ -57,8 +60,19 @@ class ConvBN(nn.Cell):
         self.act = act
 
     def construct(self, x):
+        if self.fast is not None:
+            return self.fast(x)
         x = self.bn(self.conv(x))
         return x if self.act is None else self.act(x)
+
+
+class Chain(nn.SequentialCell):
+    """Convolutions with BN and ReLU, numbered in the checkpoint as in the official Sequential; `fast` as in ConvBN."""
+
+    fast = None
+
+    def construct(self, x):
+        return super().construct(x) if self.fast is None else self.fast(x)
 
 
 def separable(in_channels: int, out_channels: int, stride: int, *, relu: bool = True,
@@ -85,6 +99,8 @@ class Shuffle(nn.Cell):
 class Upsample(nn.Cell):
     """`combine(high, nearest-upsampled low)` where `combine` is an element-wise operator that broadcasts."""
 
+    fast = None
+
     def __init__(self, combine: ops.Primitive, channels: int, height: int, width: int, factor: int) -> None:
         super().__init__()
         low_h, low_w = height // factor, width // factor
@@ -95,6 +111,8 @@ class Upsample(nn.Cell):
         self.shape = (-1, channels, height, width)
 
     def construct(self, high, low):
+        if self.fast is not None:
+            return self.fast(high, low)
         high = self.reshape(high, self.split_shape)
         return self.reshape(self.combine(high, self.reshape(low, self.low_shape)), self.shape)
 
@@ -146,12 +164,14 @@ class CrossResolutionWeighting(nn.Cell):
         weight = self.conv2(self.conv1(self.concat(pooled + (xs[-1],))))
         out = ()
         for b, scale in enumerate(self.scale):
-            out += (scale(xs[b], weight[:, self.bounds[b]:self.bounds[b + 1]]),)
-        return out + (xs[-1] * weight[:, self.bounds[-2]:],)
+            out += (scale(xs[b], channels_of(weight, self.bounds[b], self.bounds[b + 1])),)
+        return out + (xs[-1] * channels_of(weight, self.bounds[-2], self.bounds[-1]),)
 
 
 class WeightingBlock(nn.Cell):
     """Conditional channel weighting: half of each branch's channels are weighted, filtered, weighted again."""
+
+    fast = None
 
     def __init__(self, channels: list[int], sizes: list[tuple[int, int]]) -> None:
         super().__init__()
@@ -163,6 +183,8 @@ class WeightingBlock(nn.Cell):
         self.shuffle = nn.CellList([Shuffle(c, *size) for c, size in zip(halves, sizes)])
 
     def construct(self, xs):
+        if self.fast is not None:
+            return self.fast(xs)
         kept, changed = (), ()
         for x in xs:
             a, b = self.split(x)
@@ -195,12 +217,12 @@ class ShuffleUnit(nn.Cell):
 def fuse_path(channels: list[int], i: int, j: int) -> nn.Cell:
     """What branch j's tensor goes through before it is added to output i (before upsampling where j > i)."""
     if i == j:
-        return nn.Identity()
+        return Same()
     if j > i:
-        return nn.SequentialCell(conv(channels[j], channels[i]), batch_norm(channels[i]))
+        return Chain(conv(channels[j], channels[i]), batch_norm(channels[i]))
     updates = 2 if j == 0 else 1
-    steps = [nn.SequentialCell(separable(channels[j], channels[j], 2, updates=updates)) for _ in range(i - j - 1)]
-    last = nn.SequentialCell(separable(channels[j], channels[i], 2, relu=False, updates=updates))
+    steps = [Chain(separable(channels[j], channels[j], 2, updates=updates)) for _ in range(i - j - 1)]
+    last = Chain(separable(channels[j], channels[i], 2, relu=False, updates=updates))
     return nn.SequentialCell([*steps, last])
 
 
@@ -249,11 +271,12 @@ class Module(nn.Cell):
                 own = 2 * first
             else:
                 own = xs[i] + 2 * self.fuse_layers[i][0](first)
-            for j in range(1, i):
-                own = own + self.fuse_layers[i][j](xs[j])
+                for j in range(1, i):
+                    own = own + self.fuse_layers[i][j](xs[j])
             if i < n - 1:
                 low = self.fuse_layers[i][n - 1](xs[n - 1])
-                for j in range(n - 2, i, -1):
+                for k in range(n - 2 - i):  # MindSpore 1.10 and 2.0 refuse empty ranges downwards
+                    j = n - 2 - k
                     low = self.add_up[i][j - i](self.fuse_layers[i][j](xs[j]), low)
                 own = self.add_up[i][0](own, low)
             if i == 0:
@@ -283,9 +306,9 @@ class Stem(nn.Cell):
 
 def transition(before: list[int], after: list[int]) -> nn.CellList:
     """One cell per branch of the next stage: changed width, a new lower branch, or the tensor itself."""
-    cells = [nn.Identity() if old == new else nn.SequentialCell(separable(old, new, 1))
+    cells = [Same() if old == new else Chain(separable(old, new, 1))
              for old, new in zip(before, after)]
-    cells += [nn.SequentialCell(nn.SequentialCell(separable(before[-1], new, 2))) for new in after[len(before):]]
+    cells += [nn.SequentialCell([Chain(separable(before[-1], new, 2))]) for new in after[len(before):]]
     return nn.CellList(cells)
 
 
@@ -319,7 +342,7 @@ class IterativeHead(nn.Cell):
 
     def upsample(self, x: ms.Tensor, b: int) -> ms.Tensor:
         """Bilinear upsampling (aligned corners) from branch b+1's size to branch b's, as two matrix products."""
-        return ops.matmul(ops.matmul(self.rows[b], x), self.columns[b])
+        return resample(self.rows[b], x, self.columns[b])
 
     def construct(self, xs):
         last = len(xs) - 1

@@ -6,9 +6,10 @@ pictures; the mirrored copies go through the network in the same batch.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Callable
 
@@ -23,6 +24,7 @@ from src.mmpose.geometry import PIXEL_STD
 from src.mmpose.heatmap import decode, flip_back
 
 Forward = Callable[[np.ndarray], np.ndarray]
+Decoder = Callable[[np.ndarray, np.ndarray, np.ndarray, str, int], 'tuple[np.ndarray, np.ndarray]']
 
 
 @dataclass
@@ -94,6 +96,33 @@ def predict_heatmaps(forward: Forward, images: np.ndarray, batch_size: int, flip
     return (heatmaps[:n] + flip_back(heatmaps[batch_size:batch_size + n], flip_index, shift)) * 0.5
 
 
+def estimate(forward: Forward, samples: Iterable[tuple[int, dict[str, Any]]], settings: dict[str, Any],
+             flip_index: np.ndarray | None,
+             decoder: Decoder = decode) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+    """Keypoints of crops, in batches.
+
+    Args:
+        forward: see `forward_of`.
+        samples: (row, pipeline output with `img` and, in `img_metas`, `center`, `scale` and `bbox_score`).
+        settings: the `eval` section of a configuration.
+        flip_index: see `predict_heatmaps`.
+        decoder: `decode`, or what takes its place.
+
+    Yields:
+        rows, keypoints float32 (n, K, 3) and boxes float32 (n, 6) as in `Predictions`, n <= `batch_size`.
+    """
+    samples = iter(samples)
+    while batch := list(islice(samples, settings['batch_size'])):
+        heatmaps = predict_heatmaps(forward, np.stack([crop['img'] for _, crop in batch]), settings['batch_size'],
+                                    flip_index, settings['shift_heatmap'])
+        center = np.stack([crop['img_metas']['center'] for _, crop in batch])
+        scale = np.stack([crop['img_metas']['scale'] for _, crop in batch])
+        xy, score = decoder(heatmaps, center, scale, settings['decoding'], settings['blur_kernel'])
+        box_score = [[crop['img_metas']['bbox_score']] for _, crop in batch]
+        boxes = np.concatenate([center, scale, np.prod(scale * PIXEL_STD, 1, keepdims=True), box_score], 1)
+        yield [row for row, _ in batch], np.concatenate([xy, score], 2), boxes.astype(np.float32)
+
+
 def predict(forward: Forward, dataset: TopDownDataset, settings: dict[str, Any], workers: int) -> Predictions:
     """Runs the network on all records of a data set.
 
@@ -110,29 +139,10 @@ def predict(forward: Forward, dataset: TopDownDataset, settings: dict[str, Any],
     keypoints = np.zeros((count, dataset.info.num_joints, 3), np.float32)
     boxes = np.zeros((count, 6), np.float32)
     flip_index = dataset.info.flip_index if settings['flip_test'] else None
-    batch: list[tuple[int, dict[str, Any]]] = []
-
-    def flush() -> None:
-        heatmaps = predict_heatmaps(forward, np.stack([crop['img'] for _, crop in batch]), settings['batch_size'],
-                                    flip_index, settings['shift_heatmap'])
-        rows = [i for i, _ in batch]
-        center = np.stack([crop['img_metas']['center'] for _, crop in batch])
-        scale = np.stack([crop['img_metas']['scale'] for _, crop in batch])
-        xy, score = decode(heatmaps, center, scale, settings['decoding'], settings['blur_kernel'])
-        keypoints[rows] = np.concatenate([xy, score], 2)
-        boxes[rows, :2], boxes[rows, 2:4] = center, scale
-        boxes[rows, 4] = np.prod(scale * PIXEL_STD, 1)
-        boxes[rows, 5] = [crop['img_metas']['bbox_score'] for _, crop in batch]
-        bar.update(len(batch))
-        batch.clear()
-
     with tqdm(total=count, unit='box', disable=None) as bar:
-        for item in crops(dataset, workers):
-            batch.append(item)
-            if len(batch) == settings['batch_size']:
-                flush()
-        if batch:
-            flush()
+        for rows, found, windows in estimate(forward, crops(dataset, workers), settings, flip_index):
+            keypoints[rows], boxes[rows] = found, windows
+            bar.update(len(rows))
     return Predictions(keypoints, boxes, np.array([r['image_id'] for r in dataset.records]),
                        np.array([r['bbox_id'] for r in dataset.records]))
 
@@ -141,7 +151,7 @@ def select_persons(predictions: Predictions, dataset: TopDownDataset, settings: 
     """Rescoring and OKS NMS by the `eval` section of a configuration: results in COCO's format."""
     return select(predictions.keypoints, predictions.boxes, predictions.image_ids, predictions.bbox_ids,
                   sigmas=np.array(dataset.info.sigmas), visibility_threshold=settings['visibility_threshold'],
-                  oks_threshold=settings['oks_threshold'], nms=settings['nms'])
+                  oks_threshold=settings['oks_threshold'], nms=settings['nms'], category_id=dataset.categories[0])
 
 
 def scorer(dataset: TopDownDataset, data_root: Path, config: dict[str, Any]) -> Scorer:

@@ -11,9 +11,8 @@ import numpy as np
 from mindspore import nn
 from mindspore.communication import get_group_size, get_rank, init
 
+from src.compat import built_for, sgd
 from src.errors import InputError
-
-mindspore_version: str = ms.__version__
 
 
 def cuda_devices() -> int:
@@ -35,6 +34,8 @@ def set_device(device: str, device_id: int, distributed: bool = False, cpu_threa
         InputError: the machine or this MindSpore has no such device.
     """
     advice = "pass --device CPU (or set 'device' in src/config.py)"
+    if not built_for(device):
+        raise InputError(f'device {device!r}: this MindSpore {ms.__version__} is not built for it; {advice}')
     if device == 'GPU' and not distributed:
         count = cuda_devices()
         if not count:
@@ -53,7 +54,7 @@ def set_device(device: str, device_id: int, distributed: bool = False, cpu_threa
         # Kernels are chosen at first use; ask for one now rather than after minutes of preparation.
         ms.ops.Add()(ms.Tensor([1.0]), ms.Tensor([1.0]))
     except (RuntimeError, ValueError) as error:
-        raise InputError(f'device {device!r}: this MindSpore {ms.__version__} does not support it; {advice}') from error
+        raise InputError(f'device {device!r}: MindSpore {ms.__version__} finds none it can use; {advice}') from error
     if not distributed:
         return 0, 1
     try:
@@ -78,8 +79,34 @@ def parameter_groups(network: nn.Cell, weight_decay: float) -> list[dict]:
     """Trainable parameters in two groups: convolution weights with decay; biases and BN without."""
     decayed = [p for p in network.trainable_params() if p.ndim > 1]
     plain = [p for p in network.trainable_params() if p.ndim <= 1]
-    return [{'params': decayed, 'weight_decay': weight_decay}, {'params': plain, 'weight_decay': 0.0},
-            {'order_params': network.trainable_params()}]
+    groups = [{'params': decayed, 'weight_decay': weight_decay}, {'params': plain, 'weight_decay': 0.0}]
+    return [*(group for group in groups if group['params']), {'order_params': network.trainable_params()}]
+
+
+def freeze(network: nn.Cell, names: str) -> None:
+    """Leaves parts of a network as they are in training; frozen BN layers use and keep their statistics.
+
+    Args:
+        network: it is changed.
+        names: beginnings of parameter names, whole words up to a dot, with commas between; `backbone.` in front may be
+            left away: 'backbone', 'stem,stage0', 'stage1.0', 'head_layer'.
+
+    Raises:
+        InputError: a name is none, or nothing is left to train.
+    """
+    parameters = dict(network.parameters_and_names())
+    for part in (word.strip() for word in names.split(',')):
+        frozen = [name for name in parameters if name.startswith((f'{part}.', f'backbone.{part}.'))]
+        if not frozen:
+            parts = sorted({name.replace('backbone.', '', 1).split('.')[0] for name in parameters})
+            raise InputError(f'freeze {part!r}: no part of the network; parts are backbone, {", ".join(parts)}')
+        for name in frozen:
+            parameters[name].requires_grad = False
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, nn.BatchNorm2d) and not cell.gamma.requires_grad:
+            cell.use_batch_statistics = False
+    if not network.trainable_params():
+        raise InputError(f'freeze {names!r}: nothing is left to train')
 
 
 def make_optimizer(name: str, network: nn.Cell, learning_rate: np.ndarray, weight_decay: float) -> nn.Optimizer:
@@ -92,7 +119,8 @@ def make_optimizer(name: str, network: nn.Cell, learning_rate: np.ndarray, weigh
         weight_decay: of convolution weights; for Adam and SGD it is added to the gradient.
     """
     rate = ms.Tensor(learning_rate)
-    return getattr(nn, name)(parameter_groups(network, weight_decay), learning_rate=rate)
+    groups = parameter_groups(network, weight_decay)
+    return sgd(groups, rate) if name == 'SGD' else getattr(nn, name)(groups, learning_rate=rate)
 
 
 def get_logger(file: Path | None = None, quiet: bool = False) -> logging.Logger:
@@ -116,6 +144,7 @@ def get_logger(file: Path | None = None, quiet: bool = False) -> logging.Logger:
             handler = logging.FileHandler(file)
         except OSError as error:
             raise InputError(f'{file}: cannot be written ({error.strerror}); choose another --output_root') from error
+        handler.handleError = lambda record: None  # the disk is full: the lines still come to the screen
         handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%Y-%m-%d %H:%M:%S'))
         logger.addHandler(handler)
     return logger

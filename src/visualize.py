@@ -6,12 +6,14 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from src.mmpose.dataset_info import side_of
+
 LEFT, RIGHT, MIDDLE = (0, 140, 255), (255, 110, 30), (80, 220, 80)  # BGR: orange, blue, green
 
 
 def _colour(*names: str) -> tuple[int, int, int]:
     """Colour of a joint or bone: that of its side, the middle's where it belongs to both or none."""
-    sides = {name.split('_')[0] for name in names} & {'left', 'right'}
+    sides = {side_of(name) for name in names} - {None}
     return MIDDLE if len(sides) != 1 else LEFT if 'left' in sides else RIGHT
 
 
@@ -25,7 +27,7 @@ def draw_poses(image: np.ndarray, keypoints: np.ndarray, skeleton: Sequence[tupl
         image: (H, W, 3) uint8, BGR; it is not changed.
         keypoints: (N, K, 3) x and y in pixels and a score (or a visibility); N may be 0.
         skeleton: pairs of joint numbers.
-        joint_names: K names; `left_` and `right_` in front tell the side.
+        joint_names: K names, which tell the side (`left_eye`, `R_Paw`).
         score_threshold: joints with a score not above it are left out, and bones that end in one.
 
     Returns:

@@ -10,6 +10,24 @@ from tools.make_synthetic_coco import make_dataset
 SHARED = Path(__file__).resolve().parents[2] / 'shared'
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips what `needs_mindspore(release, reason)` says this release can't do."""
+    for mark in item.iter_markers('needs_mindspore'):
+        from src.compat import VERSION
+
+        release, reason = mark.args
+        if tuple(int(n) for n in release.split('.')) > VERSION:
+            pytest.skip(f'needs MindSpore {release}: {reason}')
+
+
+@pytest.fixture(scope='session', autouse=True)
+def cpu() -> None:
+    """All tests run on the CPU; mindspore-gpu would start on a GPU."""
+    import mindspore as ms
+
+    ms.set_context(device_target='CPU')
+
+
 def _folder(name: str) -> Path:
     path = SHARED / name
     if not path.is_dir():

@@ -178,7 +178,7 @@ def test_files_fill_networks_and_come_back(tmp_path, network, official):
     save_network(network, tmp_path / 'deep/a.ckpt')  # over an existing file
     mode = (tmp_path / 'deep/a.ckpt').stat()
     assert mode.st_mode & stat.S_IWUSR and 4.5e6 < mode.st_size < 4.9e6
-    assert [path.name for path in (tmp_path / 'deep').iterdir()] == ['a.ckpt']
+    assert sorted(path.name for path in (tmp_path / 'deep').iterdir()) == ['a.ckpt', 'a.ckpt.sha256']
     fill_network(network, {name: np.zeros_like(v) for name, v in to_mindspore(official).items()}, 'zeros')
     load_network(network, tmp_path / 'deep/a.ckpt')
     assert_holds(network, official)
@@ -233,6 +233,9 @@ def test_damaged_ckpt_names_the_file(tmp_path, network, spoil):
     path = tmp_path / 'a.ckpt'
     save_network(network, path)
     path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(InputError, match=rf'^{path}: damaged \(its checksum'):
+        load_network(network, path)
+    (tmp_path / 'a.ckpt.sha256').unlink()
     with pytest.raises(InputError, match=f'^{path}: not a whole MindSpore checkpoint'):
         load_network(network, path)
 

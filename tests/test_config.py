@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ SEED_KEYS = {
     'checkpoint_interval': 5,
     'random_seed': None,
 }
-CONFIGS = sorted(path.stem for path in (ROOT / 'configs').glob('*_*x*.py'))
+CONFIGS = sorted(path.stem for path in (ROOT / 'configs').glob('*_*x*.py') if '_custom_' not in path.stem)
 
 
 def settings(*argv: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -56,8 +57,8 @@ def test_the_seeds_ten_keys_come_first_with_their_values() -> None:
 
 def test_the_seeds_training() -> None:
     _, config = settings()
-    assert config['train'] == dict(epochs=210, batch_size=64, optimizer='AdamWeightDecay', lr_steps=(170, 200),
-                                   lr_gamma=0.1, warmup_steps=500, warmup_ratio=0.001)
+    assert config['train'] == dict(epochs=210, batch_size=64, optimizer='AdamWeightDecay', schedule='step',
+                                   lr_steps=(170, 200), lr_gamma=0.1, warmup_steps=500, warmup_ratio=0.001)
     assert step(config['train_pipeline'], 'TopDownHalfBodyTransform') == dict(
         type='TopDownHalfBodyTransform', num_joints_half_body=8, prob_half_body=0.3)
     assert step(config['train_pipeline'], 'TopDownGetRandomScaleRotation') == dict(
@@ -287,3 +288,64 @@ def test_every_recipe_of_every_configuration_resolves() -> None:
     for name in CONFIGS:
         for recipe in load_model_config(name)['recipes']:
             assert settings('--model_config', name, '--recipe', recipe)[0]['recipe'] == recipe
+
+
+# Settings saved and taken up again
+
+def saved(tmp_path: Path, *argv: str) -> tuple[Path, tuple[dict[str, Any], dict[str, Any]]]:
+    """A config.json of these settings."""
+    experiment, config = settings(*argv)
+    path = tmp_path / 'config.json'
+    path.write_text(json.dumps({'experiment': experiment, 'config': config}))
+    return path, (experiment, config)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_saved_settings_come_back_as_they_were(tmp_path: Path, name: str) -> None:
+    path, expected = saved(tmp_path, '--model_config', name, '--recipe', 'paper', '--learning_rate', '3e-4',
+                           '--train_pipeline.TopDownAffine.use_udp', 'true', '--train.lr_steps', '3,4',
+                           '--random_seed', '7', '--data_root', 'elsewhere')
+    assert settings('--config', str(path)) == expected
+
+
+def test_the_command_line_stands_above_saved_settings(tmp_path: Path) -> None:
+    path, (experiment, config) = saved(tmp_path, '--recipe', 'paper', '--learning_rate', '3e-4')
+    found, changed = settings('--config', str(path), '--train.epochs', '3', '--device', 'CPU')
+    assert found == {**experiment, 'device': 'CPU'} and changed['train'] == {**config['train'], 'epochs': 3}
+    assert settings('--config', str(path), '--recipe', 'paper')[0]['learning_rate'] == 2.5e-4
+
+
+@pytest.mark.parametrize('spelling', ['--print_config', '--print-config'])
+def test_printed_settings_can_be_passed_back(tmp_path: Path, spelling: str, capsys: pytest.CaptureFixture) -> None:
+    argv = ['--train.epochs', '3', '--device', 'CPU']
+    with pytest.raises(SystemExit) as caught:
+        settings(spelling, *argv)
+    assert caught.value.code == 0
+    path = tmp_path / 'printed.json'
+    path.write_text(capsys.readouterr().out)
+    assert settings('--config', str(path)) == settings(*argv)
+
+
+@pytest.mark.parametrize(('text', 'words'), [
+    ('{"experiment": {}', 'not a JSON file'),
+    ('[]', 'no saved settings'),
+    ('{"experiment": {}}', 'no saved settings'),
+    ('{"experiment": {"devise": "CPU"}, "config": {}}', "'devise'.*'device'"),
+    ('{"experiment": {"start_epoch": "one"}, "config": {}}', "start_epoch 'one'"),
+    ('{"experiment": {"random_seed": "one"}, "config": {}}', "random_seed 'one'"),
+    ('{"experiment": {}, "config": {"train": {"epoch": 3}}}', "train: 'epoch'.*'epochs'"),
+    ('{"experiment": {}, "config": {"train": 3}}', 'train 3'),
+    ('{"experiment": {"device": "TPU"}, "config": {}}', 'GPU, CPU'),
+])
+def test_bad_saved_settings(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / 'config.json'
+    path.write_text(text)
+    with pytest.raises(InputError, match=words) as caught:
+        settings('--config', str(path))
+    assert '\n' not in str(caught.value)
+
+
+def test_saved_settings_of_another_model_configuration(tmp_path: Path) -> None:
+    path, _ = saved(tmp_path, '--model_config', 'litehrnet_30_coco_256x192')
+    with pytest.raises(InputError, match='is of litehrnet_30'):
+        settings('--config', str(path), '--model_config', 'litehrnet_18_coco_256x192')

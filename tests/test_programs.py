@@ -16,7 +16,9 @@ import pytest
 import eval as eval_program
 import export as export_program
 import train as train_program
+from src import metrics, tensorboard
 from src.errors import InputError
+from tests.test_tensorboard import read_events
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORK = ['--model.stage_modules', '1', '--model.stage_channels', '8,16', '--data.image_size', '64,64']
@@ -36,7 +38,7 @@ def train_options(data_root: Path, output: Path, *more: str) -> list[str]:
 def trained(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Output root of a training of two epochs."""
     output = tmp_path_factory.mktemp('trained')
-    assert train_program.main(train_options(synthetic, output)) == 0
+    assert train_program.main(train_options(synthetic, output, '--tensorboard')) == 0
     return output
 
 
@@ -44,7 +46,7 @@ def test_training_writes_what_it_says(trained: Path) -> None:
     folder = trained / 'checkpoints' / 'tiny'
     names = {p.name for p in folder.iterdir()}
     assert {'litehrnet_18_coco_256x192.ckpt', 'litehrnet_18_coco_256x192_epoch1.ckpt', 'train.log', 'config.json',
-            'steps.csv'} <= names
+            'steps.csv', 'epochs.jsonl'} <= names
     assert not [n for n in names if '.part' in n]
     rows = list(csv.DictReader((folder / 'steps.csv').open()))
     steps_per_epoch = sum(row['epoch'] == '1' for row in rows)
@@ -53,6 +55,13 @@ def test_training_writes_what_it_says(trained: Path) -> None:
     for epoch in ('1', '2'):
         mean = np.mean([float(row['loss']) for row in rows if row['epoch'] == epoch])
         assert f'epoch {epoch}: loss {mean:.6f}' in log
+        row = metrics.read(folder / metrics.FILE)[int(epoch) - 1]
+        assert row['epoch'] == int(epoch) and row['loss'] == pytest.approx(mean, rel=1e-6)
+        assert row['learning_rate'] == float([r for r in rows if r['epoch'] == epoch][-1]['learning_rate'])
+        assert row['skipped_steps'] == 0 and row['images_per_second'] > 0 and row['seconds'] > 0
+    events = read_events(folder / tensorboard.FOLDER)[0]
+    assert [value for _, value in events['step/loss']] == pytest.approx([float(r['loss']) for r in rows], rel=1e-6)
+    assert [value for _, value in events['epoch/epoch']] == [1, 2]
     final, first, last = (ms.load_checkpoint(str(folder / f'litehrnet_18_coco_256x192{tail}.ckpt'))
                           for tail in ('', '_epoch1', '_epoch2'))
     assert all(np.array_equal(final[k].asnumpy(), last[k].asnumpy()) for k in final)

@@ -34,12 +34,15 @@ elif 'STAND_IN' in os.environ and os.environ.get('MS_NODE_ID') != '0':
 STAND_IN_PYTHON = '''#!/bin/bash
 state={state}
 case "$*" in
-    *version_info*) ;;
+    *version_info*) [[ $0 =~ python3\\.([0-9]+)|/3\\.([0-9]+) ]] || true
+        [[ $* == *"(3, ${{BASH_REMATCH[1]:-${{BASH_REMATCH[2]:-10}}}})"* ]] ;;
     *ensurepip*) [[ ! -e $state/no-venv ]] ;;
     --version) echo "Python of $0" ;;
     '-m venv '*) folder=${{@: -1}}; mkdir -p "$folder/bin"; cp "$0" "$folder/bin/python" ;;
     '-c import cv2')
         [[ ! -e $state/no-libgl ]] || {{ echo 'ImportError: libGL.so.1: cannot open shared object file'; exit 1; }} ;;
+    '-c import mindspore.dataset')
+        [[ ! -e $state/no-cuda ]] || {{ echo 'ImportError: libcudart.so.11.0: cannot open shared object'; exit 1; }} ;;
     '-m pip '*)
         echo "$*" >>"$state/pip"
         [[ $* != *headless* ]] || rm "$state/no-libgl"
@@ -59,7 +62,7 @@ def checkout(tmp_path: Path) -> Path:
     """A checkout in a folder with a space in its name, with stand-ins for the programs."""
     root = tmp_path / 'check out'
     shutil.copytree(ROOT / 'scripts', root / 'scripts')
-    for name in ('requirements.txt', 'requirements-dev.txt'):
+    for name in ('requirements.txt', 'requirements-onnx.txt', 'requirements-dev.txt'):
         shutil.copy(ROOT / name, root)
     for _, program in LAUNCHERS:
         (root / program).write_text(PROGRAM)
@@ -206,6 +209,22 @@ def test_distributed_on_gpu_calls_mpirun(checkout: Path, tmp_path: Path) -> None
     assert call in process.stdout and call in log.read_text()
 
 
+def test_distributed_on_cpu_without_msrun(checkout: Path, tmp_path: Path) -> None:
+    write_executable(tmp_path / 'old/python', '#!/bin/bash\n')
+    process = run_script(checkout / 'scripts/run_distributed_train_gpu.sh', '2', '--device', 'CPU',
+                         PYTHON=str(tmp_path / 'old/python'))
+    assert_one_line_error(process, 'msrun', 'MindSpore 2.3')
+
+
+def test_distributed_over_several_machines(checkout: Path, tmp_path: Path) -> None:
+    write_executable(tmp_path / 'bin/mpirun', '#!/bin/bash\nprintf "<%s>" "$@"\necho\n')
+    process = run_script(checkout / 'scripts/run_distributed_train_gpu.sh', '16', HOSTFILE='my hosts',
+                         PATH=f'{tmp_path / "bin"}:{os.environ["PATH"]}')
+    assert process.returncode == 0
+    assert '<-n><16><--hostfile><my hosts><-x><PATH>' in process.stdout
+    assert '<-x><CUDA_VISIBLE_DEVICES>' in process.stdout
+
+
 MINDSPORE = importlib.util.find_spec('mindspore')
 needs_msrun = pytest.mark.skipif(
     MINDSPORE is None or not Path(MINDSPORE.origin).with_name('parallel').joinpath('cluster/run.py').exists(),
@@ -234,11 +253,13 @@ def test_distributed_on_cpu_tells_of_a_failed_rank(checkout: Path) -> None:
 
 
 @pytest.fixture
-def pythons(tmp_path: Path):
+def pythons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Makes the names given run as stand-ins, all other Pythons fail; returns the state folder and the PATH."""
+    monkeypatch.setenv('PYENV_ROOT', str(tmp_path / 'pyenv'))
+
     def make(*names: str) -> tuple[Path, str]:
         (tmp_path / 'state').mkdir(exist_ok=True)
-        for name in ('python3.12', 'python3.11', 'python3.10', 'python3', 'python'):
+        for name in ('python3.12', 'python3.11', 'python3.10', 'python3.9', 'python3', 'python', 'uv'):
             text = STAND_IN_PYTHON.format(state=f"'{tmp_path / 'state'}'")
             write_executable(tmp_path / 'bin' / name, text if name in names else '#!/bin/bash\nexit 127\n')
         return tmp_path / 'state', f'{tmp_path / "bin"}:{os.environ["PATH"]}'
@@ -251,7 +272,7 @@ def test_setup_takes_the_newest_python_that_runs(checkout: Path, pythons) -> Non
     assert process.returncode == 0, process.stderr
     assert 'bin/python3.11' in process.stdout
     call, = (state / 'pip').read_text().splitlines()
-    assert call.endswith(f'-r {checkout}/requirements.txt')
+    assert call.endswith(f'-r {checkout}/.venv/new-requirements.txt')
 
 
 def test_setup_installs_only_what_changed(checkout: Path, pythons) -> None:
@@ -261,9 +282,9 @@ def test_setup_installs_only_what_changed(checkout: Path, pythons) -> None:
     def calls(*arguments: str) -> list[str]:
         (state / 'pip').write_text('')
         assert run_script(script, *arguments, PATH=path).returncode == 0
-        return [line.rpartition('/')[2] for line in (state / 'pip').read_text().splitlines()]
+        return [line.rpartition('/new-')[2] for line in (state / 'pip').read_text().splitlines()]
 
-    assert calls('--dev') == ['requirements.txt', 'requirements-dev.txt']
+    assert calls('--dev') == ['requirements.txt', 'requirements-onnx.txt', 'requirements-dev.txt']
     assert calls('--dev') == calls() == []
     with (checkout / 'requirements.txt').open('a') as file:
         file.write('# changed\n')
@@ -291,20 +312,62 @@ def test_setup_is_repeated_after_a_failed_installation(checkout: Path, pythons) 
 
 def test_setup_says_what_is_missing(checkout: Path, pythons) -> None:
     _, path = pythons()
-    assert_one_line_error(run_script(checkout / 'scripts/setup_env.sh', PATH=path), '3.10, 3.11 or 3.12')
+    assert_one_line_error(run_script(checkout / 'scripts/setup_env.sh', PATH=path), '3.11 3.12 3.10')
+    assert_one_line_error(run_script(checkout / 'scripts/setup_env.sh', '--stack', 'gpu110', PATH=path),
+                          'no Python 3.9', 'pyenv install 3.9')
     state, path = pythons('python3.10')
     (state / 'no-venv').touch()
     assert_one_line_error(run_script(checkout / 'scripts/setup_env.sh', PATH=path), 'python3.10', 'venv module')
     assert_one_line_error(run_script(checkout / 'scripts/setup_env.sh', '--all', PATH=path), '--all')
-    assert not (checkout / '.venv').exists()
+    assert_one_line_error(run_script(checkout / 'scripts/setup_env.sh', '--stack', 'gpu', PATH=path), "'gpu'", 'ms200')
+    assert not list(checkout.glob('.venv*'))
+
+
+def test_setup_looks_for_python_in_pyenv_and_with_uv(checkout: Path, tmp_path: Path, pythons) -> None:
+    state, path = pythons()
+    text = STAND_IN_PYTHON.format(state=f"'{state}'")
+    write_executable(tmp_path / 'pyenv/versions/3.9.18/bin/python', text)
+    write_executable(tmp_path / 'of uv/python3.11', text)
+    write_executable(tmp_path / 'bin/uv',
+                     f'#!/bin/bash\n[[ $* != "python find 3.11" ]] || echo "{tmp_path}/of uv/python3.11"')
+    for stack, python in (('gpu110', 'pyenv/versions/3.9.18/bin/python'), ('default', 'of uv/python3.11')):
+        process = run_script(checkout / 'scripts/setup_env.sh', '--stack', stack, PATH=path)
+        assert process.returncode == 0, process.stderr
+        assert f'Python of {tmp_path}/{python}' in process.stdout
+
+
+@pytest.mark.parametrize(('stack', 'package'), [
+    ('default', 'mindspore-gpu==1.10.0'), ('gpu110', 'mindspore-gpu==1.10.0'), ('ms200', 'mindspore==2.0.0')])
+def test_each_stack_has_its_environment_and_its_mindspore(checkout: Path, pythons, stack: str, package: str) -> None:
+    _, path = pythons('python3.9', 'python3.12')
+    process = run_script(checkout / 'scripts/setup_env.sh', '--dev', '--stack', stack, PATH=path)
+    assert process.returncode == 0, process.stderr
+    venv, = checkout.glob('.venv*')
+    assert venv.name == ('.venv' if stack == 'default' else f'.venv-{stack}')
+    assert f'{package}; python_version < "3.10"' in (venv / 'requirements.txt').read_text()
+    assert (venv / 'requirements-dev.txt').exists()
+
+
+def test_gpu110_gets_the_cuda_runtime_where_there_is_none(checkout: Path, pythons) -> None:
+    state, path = pythons('python3.9')
+    (state / 'no-cuda').touch()
+    for stack in ('ms200', 'gpu110'):
+        process = run_script(checkout / 'scripts/setup_env.sh', '--stack', stack, PATH=path)
+        assert process.returncode == 0, process.stderr
+        runtime = [call for call in (state / 'pip').read_text().splitlines() if 'nvidia-cuda-runtime-cu11==' in call]
+        assert len(runtime) == (stack == 'gpu110')
 
 
 @pytest.fixture
 def ready(checkout: Path) -> Path:
-    """A checkout that is already set up: its .venv runs this Python."""
-    write_executable(checkout / '.venv/bin/python', f'#!/bin/bash\nexec "{sys.executable}" "$@"\n')
-    for name in ('requirements.txt', 'requirements-dev.txt'):
-        shutil.copy(checkout / name, checkout / '.venv' / name)
+    """A checkout that is already set up: its environments run this Python."""
+    for stack in ('.venv', '.venv-gpu110', '.venv-ms200'):
+        told = f'echo of {stack} >&2\n' if stack != '.venv' else ''
+        write_executable(checkout / stack / 'bin/python', f'#!/bin/bash\n{told}exec "{sys.executable}" "$@"\n')
+        for name in ('requirements.txt', 'requirements-onnx.txt', 'requirements-dev.txt'):
+            text = (checkout / name).read_text()
+            release = 'mindspore==2.0.0' if stack == '.venv-ms200' else 'mindspore-gpu==1.10.0'
+            (checkout / stack / name).write_text(text.replace('mindspore-gpu==1.10.0', release))
     return checkout
 
 
@@ -317,6 +380,12 @@ def test_run_tests_leaves_slow_tests_to_all(ready: Path, tmp_path: Path) -> None
     assert fast.returncode == 0 and '1 passed, 1 deselected' in fast.stdout
     everything = run_script(script, '--all', folder=tmp_path)
     assert everything.returncode == 1 and '1 failed, 1 passed' in everything.stdout
+    for stack in ('gpu110', 'ms200'):
+        fast = run_script(script, '--stack', stack, '--fast', '-q', folder=tmp_path)
+        assert fast.returncode == 0 and '1 passed, 1 deselected' in fast.stdout and f'of .venv-{stack}' in fast.stderr
+        everything = run_script(script, '--stack', stack, '-q', folder=tmp_path)
+        assert everything.returncode == 1 and '1 failed, 1 passed' in everything.stdout
+    assert_one_line_error(run_script(script, '--stack'), 'unknown stack')
 
 
 def demo_programs(root: Path, average_precision: float) -> None:
@@ -328,7 +397,8 @@ def demo_programs(root: Path, average_precision: float) -> None:
             '    Path(sys.argv[sys.argv.index("--metrics_json") + 1])'
             f'.write_text(json.dumps({{"AP": {average_precision}}}))\n')
     (root / 'tools').mkdir()
-    for name in ('train', 'eval', 'export', 'tools/make_synthetic_coco', 'tools/draw_predictions'):
+    for name in ('train', 'eval', 'export', 'tools/make_synthetic_coco', 'tools/draw_predictions',
+                 'tools/predict'):
         (root / f'{name}.py').write_text(text)
 
 
@@ -341,7 +411,8 @@ def test_demo_runs_all_stages_afresh(ready: Path, tmp_path: Path) -> None:
     assert process.returncode == 0, process.stderr
     assert 'AP with ground-truth boxes: 0.500' in process.stdout
     calls = [line.split()[0] for line in (ready / 'calls.txt').read_text().splitlines()]
-    assert calls == ['make_synthetic_coco.py', 'train.py', 'eval.py', 'eval.py', 'export.py', 'draw_predictions.py']
+    assert calls == ['make_synthetic_coco.py', 'train.py', 'eval.py', 'eval.py', 'export.py', 'draw_predictions.py',
+                     'predict.py']
     assert not (ready / 'demo/old').exists() and not (ready / 'checkpoints/demo/old').exists()
     assert (ready / 'checkpoints/mine').exists()
 
@@ -360,6 +431,12 @@ def test_demo_stops_at_the_first_failure(ready: Path) -> None:
     assert 'eval.py' not in (ready / 'calls.txt').read_text()
 
 
+def run_ci(root: Path) -> subprocess.CompletedProcess:
+    """Runs .ci/run where a browser is found, so that it installs none."""
+    write_executable(root / 'bin/chromium', '#!/bin/bash\n')
+    return run_script(root / '.ci/run', PATH=f'{root / "bin"}:{os.environ["PATH"]}')
+
+
 def prepare_ci(root: Path, fast_test: str) -> None:
     """Leaves only .ci, one fast test with the body given and one slow test."""
     shutil.copytree(ROOT / '.ci', root / '.ci')
@@ -376,7 +453,7 @@ def test_ci_refuses_skipped_reference_tests(ready: Path, reason: str, with_data:
     prepare_ci(ready, f'pytest.skip({reason!r})')
     if with_data:
         (ready.parent / 'shared').mkdir()
-    process = run_script(ready / '.ci/run')
+    process = run_ci(ready)
     assert process.returncode == status, process.stderr
     assert ('reference data X' in process.stderr) == bool(status)
     assert ('all passed' in process.stdout) == (not status)
@@ -387,5 +464,13 @@ def test_ci_refuses_skipped_reference_tests(ready: Path, reason: str, with_data:
 def test_ci_fails_on_a_bad_test_and_on_bad_style(ready: Path, name: str, text: str, word: str) -> None:
     prepare_ci(ready, 'pass')
     (ready / name).write_text(text)
-    process = run_script(ready / '.ci/run')
+    process = run_ci(ready)
     assert process.returncode != 0 and word in process.stdout and 'all passed' not in process.stdout
+
+
+def test_ci_says_that_the_second_stack_cannot_be_made(ready: Path) -> None:
+    prepare_ci(ready, 'pass')
+    (ready / 'scripts/setup_env.sh').write_text('exit 1')
+    process = run_ci(ready)
+    assert_one_line_error(process, 'gpu110 environment')
+    assert 'passed' not in process.stdout

@@ -8,9 +8,10 @@ import mindspore as ms
 import mindspore.dataset as ds
 import numpy as np
 import pytest
-from mindspore import nn
+from mindspore import nn, ops
 from mindspore.train.callback import Callback
 
+from src.compat import RUNNING_VARIANCE_DDOF
 from src.errors import InputError
 from src.loss import JointsMSELoss, NetWithLoss
 from src.train_step import TrainStep, fit
@@ -68,7 +69,8 @@ def train(optimizer: str, loss_scale: float = 1.0) -> tuple[list[float], dict[st
 def gradients(network: Small, inputs: list[ms.Tensor]) -> dict[str, np.ndarray]:
     weights = ms.ParameterTuple(network.trainable_params())
     with mode(ms.PYNATIVE_MODE):
-        grads = ms.grad(NetWithLoss(network, JointsMSELoss()).set_train(), None, weights)(*inputs)
+        joined = NetWithLoss(network, JointsMSELoss()).set_train()
+        grads = ops.GradOperation(get_by_list=True)(joined, weights)(*inputs)
     return {p.name: g.asnumpy().astype(np.float64) for p, g in zip(weights, grads)}
 
 
@@ -123,7 +125,7 @@ def test_statistics_move_once_per_step() -> None:
         features = step.network.network.first(x).asnumpy()
     step(x, target, weight)
     mean = 0.9 * before['bn.moving_mean'] + 0.1 * features.mean((0, 2, 3))
-    variance = 0.9 * before['bn.moving_variance'] + 0.1 * features.var((0, 2, 3), ddof=1)
+    variance = 0.9 * before['bn.moving_variance'] + 0.1 * features.var((0, 2, 3), ddof=RUNNING_VARIANCE_DDOF)
     np.testing.assert_allclose(step.network.network.bn.moving_mean.asnumpy(), mean, rtol=1e-5)
     np.testing.assert_allclose(step.network.network.bn.moving_variance.asnumpy(), variance, rtol=1e-5)
 
@@ -201,3 +203,42 @@ def test_fit_closes_when_a_callback_refuses(caplog: pytest.LogCaptureFixture) ->
     with caplog.at_level(logging.CRITICAL), pytest.raises(InputError, match='enough'):
         fit(make_step('SGD'), loader(12), 2, [watcher])
     assert (watcher.steps, watcher.closed) == (2, 1)
+
+
+def test_a_bad_step_leaves_every_parameter_as_it_was() -> None:
+    arrays = [np.concatenate([batch(i)[k].asnumpy() for i in range(3)]) for k in range(3)]
+    arrays[0][5, 0, 3, 3] = np.nan  # in the second step
+    loaded = ds.NumpySlicesDataset(tuple(arrays), ['img', 'target', 'target_weight'], shuffle=False).batch(4)
+    step, seen = make_step('AdamWeightDecay'), []
+
+    class Record(Watcher):
+        def on_train_step_end(self, run_context) -> None:
+            seen.append((bool(run_context.original_args().net_outputs[1].asnumpy()), values(step)))
+
+    fit(step, loaded, 1, [Record()])
+    assert [finite for finite, _ in seen] == [True, False, True]
+    before, bad, after = (found for _, found in seen)
+    assert all(np.isfinite(value).all() for value in after.values())
+    for name, value in before.items():
+        np.testing.assert_array_equal(bad[name], value, err_msg=name)
+    assert not np.array_equal(after['bn.moving_mean'], before['bn.moving_mean'])
+
+
+def test_the_rest_of_an_epoch_comes_first_and_begin_and_end_once() -> None:
+    told = []
+
+    class Events(Watcher):
+        def on_train_begin(self, run_context) -> None:
+            told.append('begin')
+
+        def on_train_epoch_end(self, run_context) -> None:
+            told.append(self.steps)
+
+        def on_train_end(self, run_context) -> None:
+            told.append('end')
+
+    fit(make_step('SGD'), loader(4), 1, [Events()], loader(8))
+    assert told == ['begin', 2, 3, 'end']
+    told.clear()
+    fit(make_step('SGD'), loader(12), 0, [Events()], loader(8))
+    assert told == ['begin', 2, 'end']

@@ -18,6 +18,7 @@ from src.config import load_model_config
 from src.errors import InputError, run
 from src.files import atomic_path
 from src.mmpose.coco import load_json
+from src.mmpose.own_data import read_category
 from src.mmpose.transforms import read_image
 from src.visualize import contact_sheet, draw_poses
 
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     if Path(options.output).suffix.lower() not in ('.png', '.jpg'):
         raise InputError(f'--output {options.output}: the name must end in .png or .jpg')
 
-    info = load_model_config(options.model_config)['data']['info']
+    info = load_model_config(options.model_config)['data']['info'] or read_category(Path(options.annotations))
     persons: dict[int, list[np.ndarray]] = {}
     try:
         for result in load_json(Path(options.results)):

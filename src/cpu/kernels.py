@@ -1,24 +1,26 @@
-"""Compiles `depthwise.cc` once per machine and hands its functions to the network."""
+"""Compiles this folder's C++ once per machine and hands out its functions as MindSpore operators."""
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
-from mindspore import nn, ops
+from mindspore import ops
 
 from src.errors import InputError
 from src.files import atomic_path
-from src.model import DepthwiseConv
 
-SOURCE = Path(__file__).with_name('depthwise.cc')
+FOLDER = Path(__file__).parent
 # Sums may be reordered, so that they vectorise. Not -ffast-math: linked in, it would change denormals for the whole
 # process, and not-a-numbers must stay what they are.
-FLAGS = ('-O3', '-march=native', '-fassociative-math', '-fno-signed-zeros', '-fno-trapping-math', '-fno-math-errno',
-         '-fopenmp', '-shared', '-fPIC', '-std=c++17')
+FLAGS = ('-O3', '-march=native', '-ffp-contract=fast', '-fassociative-math', '-fno-signed-zeros', '-fno-trapping-math',
+         '-fno-math-errno', '-pthread', '-shared', '-fPIC', '-std=c++17')
+Shapes = Callable[..., tuple]
 
 
 def cache_folder() -> Path:
@@ -29,7 +31,7 @@ def cache_folder() -> Path:
 def build_library() -> Path | None:
     """The compiled library; None where no C++ compiler is found or it fails.
 
-    The file's name holds a digest of source, flags, compiler and processor: a change of any of them compiles anew.
+    The file's name holds a digest of sources, flags, compiler and processor: a change of any of them compiles anew.
     """
     compiler = shutil.which(os.environ.get('CXX', 'g++'))
     if compiler is None:
@@ -38,39 +40,41 @@ def build_library() -> Path | None:
         version = subprocess.run([compiler, '--version'], capture_output=True, check=True).stdout
         processor = Path('/proc/cpuinfo').read_text().split('\n\n')[0] if platform.system() == 'Linux' else ''
         flags = next((line for line in processor.splitlines() if line.startswith('flags')), platform.processor())
-        digest = hashlib.sha256(b'\0'.join([SOURCE.read_bytes(), version, flags.encode(), ' '.join(FLAGS).encode()]))
-        library = cache_folder() / f'depthwise-{digest.hexdigest()[:16]}.so'
+        files = sorted(path for path in FOLDER.iterdir() if path.suffix in ('.cc', '.h'))
+        digest = hashlib.sha256(b'\0'.join([*(path.read_bytes() for path in files), version, flags.encode(),
+                                            ' '.join(FLAGS).encode()]))
+        library = cache_folder() / f'kernels-{digest.hexdigest()[:16]}.so'
         if not library.is_file():
+            sources = [str(path) for path in files if path.suffix == '.cc']
             with atomic_path(library) as temporary:
-                subprocess.run([compiler, *FLAGS, str(SOURCE), '-o', str(temporary)], capture_output=True, check=True)
+                subprocess.run([compiler, *FLAGS, *sources, '-o', str(temporary)], capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError, InputError):
         return None
     return library
 
 
-def depthwise(library: Path, stride: int) -> ops.Custom:
-    """The operator (x, weight) -> y with its gradients; 3x3, padding 1, sizes divisible by `stride`."""
-    backward = ops.Custom(f'{library}:DepthwiseBackward{stride}', lambda dy, x, weight: (x, weight),
-                          lambda dy, x, weight: (x, weight), func_type='aot')
-
-    def _gradients(x, weight, out, dout):
-        return backward(dout, x, weight)
-
-    return ops.Custom(f'{library}:DepthwiseForward{stride}',
-                      lambda x, weight: [x[0], x[1], x[2] // stride, x[3] // stride], lambda x, weight: x,
-                      func_type='aot', bprop=_gradients)
+def set_threads(library: Path, threads: int) -> None:
+    """Threads that the kernels of this process use from now on."""
+    ctypes.CDLL(str(library)).LiteHRNetThreads(threads)
 
 
-def accelerate(network: nn.Cell) -> bool:
-    """Lets all depthwise convolutions of a network use our kernels; False where they can't be compiled.
+def operator(library: Path, name: str, shapes: Shapes, outputs: Callable[[int], int]) -> ops.Custom:
+    """The function `name` of the library as an operator on float32 tensors.
 
-    For training and inference in this process. A network changed like this can't be exported.
+    MindSpore tells operators apart by the name alone, so `shapes` and `outputs` have to hold for all uses of it.
+
+    Args:
+        library: see `build_library`.
+        name: symbol in it.
+        shapes: (shapes of the inputs) -> list of the outputs' shapes.
+        outputs: number of inputs -> number of outputs.
     """
-    library = build_library()
-    if library is None:
-        return False
-    operators = {stride: depthwise(library, stride) for stride in (1, 2)}
-    for _, cell in network.cells_and_names():
-        if isinstance(cell, DepthwiseConv):
-            cell.fast = operators[cell.stride[0]]
-    return True
+    def infer_shapes(*inputs):
+        found = shapes(*inputs)
+        return found[0] if len(found) == 1 else tuple(found)
+
+    def infer_types(*inputs):
+        count = outputs(len(inputs))
+        return inputs[0] if count == 1 else (inputs[0],) * count
+
+    return ops.Custom(f'{library}:{name}', infer_shapes, infer_types, func_type='aot')

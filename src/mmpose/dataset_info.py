@@ -1,12 +1,38 @@
 """What a keypoint data set means by its joints: names, mirror pairs, limbs, OKS sigmas."""
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from src.errors import InputError
+
+SIDES = {'left': 'left', 'l': 'left', 'right': 'right', 'r': 'right'}
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """The words of a joint's name, sides spelt out: L_Eye, l_eye, leftEye and 'left eye' are all ('left', 'eye')."""
+    words = re.findall(r'[A-Z]+(?![a-z])|[A-Z]?[^\W\dA-Z_]+|\d+', name)
+    return tuple(SIDES.get(word.lower(), word.lower()) for word in words)
+
+
+def side_of(name: str) -> str | None:
+    """'left' or 'right' where a joint's name says so."""
+    return next((part for part in _parts(name) if part in ('left', 'right')), None)
+
+
+def mirror_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
+    """(left, right) numbers of the joints whose names differ in their side alone."""
+    numbers = {_parts(name): number for number, name in enumerate(names)}
+    pairs = []
+    for parts, left in numbers.items():
+        mirrored = tuple('right' if part == 'left' else part for part in parts)
+        if mirrored != parts and mirrored in numbers:
+            pairs.append((left, numbers[mirrored]))
+    return pairs
 
 
 @dataclass(frozen=True)
@@ -32,6 +58,12 @@ class DatasetInfo:
     def num_joints(self) -> int:
         """Number of joints K."""
         return len(self.joint_names)
+
+    def __str__(self) -> str:
+        """One line: joints, mirror pairs, and what the lack of an upper body means."""
+        named = ', '.join(self.joint_names[:6]) + (', ...' if self.num_joints > 6 else '')
+        upper = '' if self.upper_body else '; no upper body known: no half-body augmentation'
+        return f'{self.name}: {self.num_joints} joints ({named}), {len(self.flip_pairs)} mirror pairs{upper}'
 
     @property
     def flip_index(self) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 
 from src.errors import InputError
 from src.files import atomic_path
+from src.mmpose.coco import load_json
 from src.mmpose.nms import oks_nms, soft_oks_nms
 
 METRICS = ('AP', 'AP50', 'AP75', 'APM', 'APL', 'AR', 'AR50', 'AR75', 'ARM', 'ARL')
@@ -22,7 +23,8 @@ NMS = {'hard': oks_nms, 'soft': soft_oks_nms, 'none': None}
 
 
 def select(preds: np.ndarray, boxes: np.ndarray, image_ids: np.ndarray, bbox_ids: np.ndarray, *, sigmas: np.ndarray,
-           visibility_threshold: float = 0.2, oks_threshold: float = 0.9, nms: str = 'hard') -> list[dict[str, Any]]:
+           visibility_threshold: float = 0.2, oks_threshold: float = 0.9, nms: str = 'hard',
+           category_id: int = 1) -> list[dict[str, Any]]:
     """Drops repeated boxes, rescores the persons, and suppresses doubled ones per image.
 
     Args:
@@ -34,6 +36,7 @@ def select(preds: np.ndarray, boxes: np.ndarray, image_ids: np.ndarray, bbox_ids
         visibility_threshold: Joints scored at or below it don't count in the person's score.
         oks_threshold: See `nms.oks_nms`.
         nms: `hard`, `soft` or `none`.
+        category_id: What the results say they are: 1 is COCO's person.
 
     Returns:
         COCO results (image_id, category_id, keypoints, score, center, scale), plain Python numbers; images in order
@@ -52,7 +55,7 @@ def select(preds: np.ndarray, boxes: np.ndarray, image_ids: np.ndarray, bbox_ids
         chosen = np.array(members)[np.unique(bbox_ids[members], return_index=True)[1]]
         if NMS[nms]:
             chosen = chosen[NMS[nms](preds[chosen], scores[chosen], boxes[chosen, 4], oks_threshold, sigmas)]
-        results += [dict(image_id=image_id, category_id=1, keypoints=preds[row].ravel().tolist(),
+        results += [dict(image_id=image_id, category_id=category_id, keypoints=preds[row].ravel().tolist(),
                          score=float(scores[row]), center=boxes[row, :2].tolist(), scale=boxes[row, 2:4].tolist())
                     for row in chosen]
     return results
@@ -85,14 +88,35 @@ def evaluate(results: list[dict[str, Any]], annotation_file: Path | str, *, sigm
     Raises:
         InputError: the backend is unknown or not installed.
     """
-    coco_class, evaluator_class = _backend(backend or default_backend())
     if not results:
+        _backend(backend or default_backend())
         logging.getLogger(__name__).warning('no person was detected: all figures are 0')
         return dict.fromkeys(METRICS, 0.0)
+    return dict(zip(METRICS, map(float, _score(results, annotation_file, sigmas, backend).stats)))
+
+
+def precision_recall(results: list[dict[str, Any]], annotation_file: Path | str, *, sigmas: np.ndarray,
+                     backend: str | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The curves behind the figures, over persons of all sizes; arguments as for `evaluate`.
+
+    Returns:
+        OKS thresholds (T,), recalls (R,), and float64 (T, R): the best precision at that recall or a higher one, 0
+        where it is not reached, -1 where the truth has nothing to find.
+    """
+    evaluator = _score(results, annotation_file, sigmas, backend)
+    return evaluator.params.iouThrs, evaluator.params.recThrs, evaluator.eval['precision'][:, :, 0, 0, 0]
+
+
+def _score(results: list[dict[str, Any]], annotation_file: Path | str, sigmas: np.ndarray, backend: str | None) -> Any:
+    """The backend's evaluator after its work on at least one result."""
+    coco_class, evaluator_class = _backend(backend or default_backend())
     sigmas = np.asarray(sigmas, np.float64)
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = coco_class(str(annotation_file))
-        arguments = (truth, truth.loadRes(results), 'keypoints')
+        truth = coco_class()
+        truth.dataset = _annotations(Path(annotation_file))
+        truth.createIndex()
+        found = truth.loadRes([{**result, 'category_id': 1} for result in results])
+        arguments = (truth, found, 'keypoints')
         if evaluator_class.__module__.startswith('xtcocotools'):
             evaluator = evaluator_class(*arguments, sigmas)
         else:
@@ -101,7 +125,18 @@ def evaluate(results: list[dict[str, Any]], annotation_file: Path | str, *, sigm
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
-    return dict(zip(METRICS, map(float, evaluator.stats)))
+    return evaluator
+
+
+def _annotations(file: Path) -> dict[str, Any]:
+    """A COCO keypoint file, its categories made one, with the entries that backends rely on and own data may lack."""
+    content = load_json(file)
+    annotations = [{**item, 'category_id': 1} for item in content['annotations'] if item.get('keypoints')]
+    for item in annotations:
+        for key, value in (('num_keypoints', sum(label > 0 for label in item['keypoints'][2::3])), ('iscrowd', 0),
+                           ('area', item['bbox'][2] * item['bbox'][3] if 'bbox' in item else 0)):
+            item.setdefault(key, value)
+    return dict(info={}, categories=[dict(id=1, name='person')], images=content['images'], annotations=annotations)
 
 
 def _backend(name: str) -> tuple[type, type]:

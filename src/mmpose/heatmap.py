@@ -32,20 +32,51 @@ def encode(joints: np.ndarray, visible: np.ndarray, image_size: tuple[int, int],
     Returns:
         target float32 (K, H, W) and target_weight float32 (K, 1), 0 where the Gaussian lies outside the map.
     """
+    if not udp:
+        return _paste(joints, visible, image_size, heatmap_size, sigma)
     size = np.asarray(heatmap_size, np.int64)
-    exact = joints[:, :2] / ((np.asarray(image_size) - udp) / (size - udp))
+    exact = joints[:, :2] / ((np.asarray(image_size) - 1) / (size - 1))
     nearest = np.trunc(exact + 0.5)  # towards zero, also for negative coordinates, as the reference does
     radius = int(3 * sigma)
     outside = ((nearest - radius >= size) | (nearest + radius + 1 < 0)).any(axis=1)
     weight = np.where(outside, 0, visible[:, 0]).astype(np.float32)
 
     pixels = np.arange(size.max())
-    offset = (pixels - (exact if udp else nearest)[:, :, None]).astype(np.float32)
+    offset = (pixels - exact[:, :, None]).astype(np.float32)
     inside = np.abs(pixels - nearest[:, :, None]) <= radius
     gaussian = np.exp(offset * offset * np.float32(-0.5 / sigma ** 2)) * inside
     gaussian[:, 0] *= (weight > 0.5)[:, None]
     target = np.einsum('ky,kx->kyx', gaussian[:, 1, :size[1]], gaussian[:, 0, :size[0]])
     return target, weight[:, None]
+
+
+def _paste(joints: np.ndarray, visible: np.ndarray, image_size: tuple[int, int], heatmap_size: tuple[int, int],
+           sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """`encode` with Gaussians on whole pixels: they are all the same patch."""
+    (width, height), (input_width, input_height) = map(int, heatmap_size), map(int, image_size)
+    step_x, step_y = input_width / width, input_height / height
+    radius, patch = _patch(sigma)
+    size = len(patch)
+    target = np.zeros((len(joints), height, width), np.float32)
+    weight = visible[:, :1].astype(np.float32)
+    for k, ((x, y), shown) in enumerate(zip(joints[:, :2].tolist(), visible[:, 0].tolist())):
+        # Truncated towards zero, also for negative coordinates, as the reference does.
+        left, top = int(x / step_x + 0.5) - radius, int(y / step_y + 0.5) - radius
+        if left >= width or top >= height or left + size < 0 or top + size < 0:
+            weight[k] = 0
+        elif shown > 0.5:
+            target[k, max(0, top):top + size, max(0, left):left + size] = patch[
+                max(0, -top):height - top, max(0, -left):width - left]
+    return target, weight
+
+
+@functools.lru_cache(maxsize=8)
+def _patch(sigma: float) -> tuple[int, np.ndarray]:
+    """The radius at which a Gaussian is cut off, and its pixels, float32 (2 * radius + 1,) * 2."""
+    radius = int(3 * sigma)
+    line = np.arange(-radius, radius + 1, dtype=np.float32)
+    line = np.exp(line * line * np.float32(-0.5 / sigma ** 2))
+    return radius, np.outer(line, line)
 
 
 def decode(heatmaps: np.ndarray, center: np.ndarray, scale: np.ndarray, method: str = 'default',
@@ -77,9 +108,24 @@ def decode(heatmaps: np.ndarray, center: np.ndarray, scale: np.ndarray, method: 
     points[~(scores > 0)] = -1
 
     size = np.array([width, height]) - (method == 'udp')
+    keypoints = to_image(points.reshape(count, joints, 2), size, center, scale)
+    return keypoints, scores.reshape(count, joints, 1).astype(np.float32)
+
+
+def to_image(points: np.ndarray, size: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Points of crops (or of their heatmaps) in the image.
+
+    Args:
+        points: (N, K, 2).
+        size: (width, height) of the crops in the points' unit.
+        center: see `decode`.
+        scale: likewise.
+
+    Returns:
+        float32 (N, K, 2) in image pixels.
+    """
     extent = scale[:, None] * PIXEL_STD
-    keypoints = points.reshape(count, joints, 2) / size * extent + center[:, None] - extent / 2
-    return keypoints.astype(np.float32), scores.reshape(count, joints, 1).astype(np.float32)
+    return (points / size * extent + center[:, None] - extent / 2).astype(np.float32)
 
 
 def flip_back(flipped: np.ndarray, flip_index: np.ndarray, shift: bool) -> np.ndarray:

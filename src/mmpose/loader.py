@@ -1,6 +1,8 @@
 """The MindSpore dataset over our samples; the only file of this package that imports MindSpore."""
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -9,6 +11,10 @@ import mindspore.dataset as ds
 import numpy as np
 
 from src.errors import InputError
+
+# A data worker is a fork. Were it to collect what this process has left over, among it an iterator of an earlier
+# loader, MindSpore would wait there for threads that the fork doesn't have, or crash. So workers leave it alone.
+os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)
 
 
 class Samples(Protocol):
@@ -28,16 +34,17 @@ class EpochOrder(ds.Sampler):
     makes any other way of telling them unsafe.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int | None, start_epoch: int, rank: int, ranks: int) -> None:
-        self.per_rank = size // (batch_size * ranks) * batch_size
-        super().__init__(self.per_rank)
+    def __init__(self, size: int, batch_size: int, seed: int | None, start_epoch: int, rank: int, ranks: int,
+                 start_step: int = 0) -> None:
+        self.part = slice(start_step * batch_size, size // (batch_size * ranks) * batch_size)
+        super().__init__(self.part.stop - self.part.start)
         self.size, self.seed, self.epoch, self.rank, self.ranks = size, seed, start_epoch, rank, ranks
 
     def __iter__(self) -> Iterator[int]:
         epoch, self.epoch = self.epoch, self.epoch + 1
         order = np.arange(self.size) if self.seed is None else np.random.default_rng(
             [self.seed, epoch]).permutation(self.size)
-        return iter((order[self.rank::self.ranks][:self.per_rank] + epoch * self.size).tolist())
+        return iter((order[self.rank::self.ranks][self.part] + epoch * self.size).tolist())
 
 
 class _Source:
@@ -64,8 +71,20 @@ class _Source:
         raise InputError('no training picture can be read')
 
 
-def train_loader(samples: Samples, batch_size: int, *, seed: int | None, start_epoch: int = 0, workers: int = 2,
-                 replaced: Any = None, rank: int = 0, ranks: int = 1) -> ds.Dataset:
+def steps_per_epoch(samples: int, batch_size: int, ranks: int = 1) -> int:
+    """Steps that use every sample at most once.
+
+    Raises:
+        InputError: fewer samples than one step needs.
+    """
+    if samples < batch_size * ranks:
+        raise InputError(f'{samples} training samples are fewer than one step takes ({batch_size} x {ranks} '
+                         f'devices): pass --train.batch_size {max(1, samples // ranks)} or less')
+    return samples // (batch_size * ranks)
+
+
+def train_loader(samples: Samples, batch_size: int, *, seed: int | None, start_epoch: int = 0, start_step: int = 0,
+                 workers: int = 2, replaced: Any = None, rank: int = 0, ranks: int = 1) -> ds.Dataset:
     """Batches of (img, target, target_weight); an incomplete last batch is left out.
 
     Args:
@@ -73,6 +92,7 @@ def train_loader(samples: Samples, batch_size: int, *, seed: int | None, start_e
         batch_size: samples per device and step.
         seed: with it each epoch has an order of its own; None keeps the order of the file.
         start_epoch: epoch whose order comes first.
+        start_step: steps left out at the beginning of every epoch (made for the rest of one that was interrupted).
         workers: processes; 0 reads in threads of this process.
         replaced: a `multiprocessing.Value('i')`; with it an unreadable picture is replaced by the next readable one
             and counted there, without it the picture is an error.
@@ -82,11 +102,10 @@ def train_loader(samples: Samples, batch_size: int, *, seed: int | None, start_e
     Raises:
         InputError: fewer samples than one step needs.
     """
-    if len(samples) < batch_size * ranks:
-        raise InputError(f'{len(samples)} training samples are fewer than one step takes ({batch_size} x {ranks} '
-                         f'devices): pass --train.batch_size {max(1, len(samples) // ranks)} or less')
-    order = EpochOrder(len(samples), batch_size, seed, start_epoch, rank, ranks)
+    steps_per_epoch(len(samples), batch_size, ranks)
+    order = EpochOrder(len(samples), batch_size, seed, start_epoch, rank, ranks, start_step)
     dataset = ds.GeneratorDataset(_Source(samples, replaced), ['img', 'target', 'target_weight'],
                                   sampler=order, num_parallel_workers=max(1, workers),
-                                  python_multiprocessing=workers > 0, max_rowsize=16)
+                                  python_multiprocessing=workers > 0)
+    order.epoch = start_epoch  # MindSpore 2.0 has gone through one epoch, to count the samples
     return dataset.batch(batch_size, drop_remainder=True)

@@ -41,12 +41,13 @@ class MpiiDataset(TopDownDataset):
         count = self.info.num_joints
         center, scale = numbers(person['center'], 2), float(person['scale'])
         points = numbers(np.ravel(person['joints']), 2 * count).reshape(count, 2)
-        if not (np.isfinite(points).all() and np.isfinite(center).all() and 0 < scale < np.inf):
-            raise ValueError('center, scale and joints must be finite, and the scale positive')
+        seen = numbers(person['joints_vis'], count)
+        if not (np.isfinite([*points.flat, *center, *seen]).all() and 0 < scale < np.inf):
+            raise ValueError('center, scale, joints and joints_vis must be finite, and the scale positive')
         if center[0] != -1:
             center[1] += CENTER_SHIFT * scale
         joints, visible = np.zeros((2, count, 3), np.float32)
-        joints[:, :2], visible[:, :2] = points - 1, numbers(person['joints_vis'], count)[:, None]
+        joints[:, :2], visible[:, :2] = points - 1, seen[:, None]
         return dict(image_file=str(folder / person['image']), image_id=person['image'], bbox_score=1.0, rotation=0.0,
                     center=(center - 1).astype(np.float32), scale=np.full(2, scale, np.float32), joints_3d=joints,
                     joints_3d_visible=visible, ann_info=self._ann_info)

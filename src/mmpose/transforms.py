@@ -44,12 +44,14 @@ def read_image(path: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     try:
         with open(path, 'rb') as file:
             data = file.read()
-    except OSError as error:
-        raise InputError(f'{path}: image cannot be read ({error.strerror}); check the image directory') from error
+    except (OSError, ValueError) as error:  # ValueError: no file can have such a name
+        reason = getattr(error, 'strerror', None) or error
+        raise InputError(f'{path}: image cannot be read ({reason}); check the image directory') from error
     # The decoder fills up a JPEG that ends early with grey and says nothing. A whole one has its end marker after
     # the last start of a scan (an embedded thumbnail has both markers too, but further up).
     cut = data.startswith(b'\xff\xd8') and not data.endswith(b'\xff\xd9') and (
         data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda'))
+    cut |= data.startswith(b'\x89PNG') and b'IEND' not in data[-4096:]
     try:
         image = None if cut or not data else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
@@ -167,12 +169,17 @@ class TopDownRandomFlip:
 
 @dataclass
 class TopDownHalfBodyTransform:
-    """Zooms in on the upper or lower half of a person that shows more than `num_joints_half_body` joints."""
+    """Zooms in on the upper or lower half of a person that shows more than `num_joints_half_body` joints.
+
+    Does nothing for joints of which the upper ones are not known.
+    """
     num_joints_half_body: int = 8
     prob_half_body: float = 0.3
 
     def __call__(self, results: Results) -> Results:
         rng, info, visible = results['rng'], results['ann_info'], results['joints_3d_visible'][:, 0]
+        if not info['upper_body_ids']:
+            return results
         if np.count_nonzero(visible > 0) > self.num_joints_half_body and rng.random() < self.prob_half_body:
             # The reference's coin is a normal deviate: the upper body is tried first in 69 % of the cases.
             window = half_body_box(results['joints_3d'][:, :2], info['upper_body_ids'], info['image_size'],

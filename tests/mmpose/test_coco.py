@@ -11,7 +11,7 @@ import pytest
 
 from configs.coco_base import dataset_info
 from src.errors import InputError
-from src.mmpose.coco import CocoDataset
+from src.mmpose.coco import CocoDataset, _streams
 from src.mmpose.dataset_info import DatasetInfo
 
 INFO = DatasetInfo.from_dict(dataset_info)
@@ -70,6 +70,15 @@ def test_real_photographs_are_read(lspet: Path) -> None:
     sample = dataset.sample(17)
     assert sample['img'].shape == (3, 256, 192) and sample['target'].shape == (17, 64, 48)
     assert not sample['target_weight'][:5].any() and sample['target_weight'][5:].sum() >= 3
+
+
+def test_streams_are_those_of_fresh_generators() -> None:
+    for seed, epoch, index in ((0, 0, 0), (7, 3, 12345), (2 ** 40, 209, 149812), (7, 3, 12345)):
+        fresh = np.random.Generator(np.random.Philox(key=seed, counter=[0, index, epoch, 0]))
+        found = _streams.start(seed, epoch, index)
+        assert found.random(3).tolist() == fresh.random(3).tolist()
+        np.testing.assert_array_equal(found.integers(0, 9, 5, np.uint32), fresh.integers(0, 9, 5, np.uint32))
+        assert found.standard_normal() == fresh.standard_normal()
 
 
 def test_samples_depend_on_seed_epoch_and_index_alone(goldens: Path) -> None:

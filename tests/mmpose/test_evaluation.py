@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from src.errors import InputError
-from src.mmpose.evaluation import BACKENDS, METRICS, default_backend, evaluate, select, write_results
+from src.mmpose.evaluation import BACKENDS, METRICS, default_backend, evaluate, precision_recall, select, write_results
 
 MODES = {'hard': 'oks_nms', 'soft': 'soft_oks_nms', 'none': 'no_nms'}
 INSTALLED = [name for name in BACKENDS if importlib.util.find_spec(name)]
@@ -108,3 +108,15 @@ def test_default_backend(monkeypatch):
     assert default_backend() == INSTALLED[0]
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == 'xtcocotools' else object())
     assert default_backend() == 'pycocotools'
+
+
+@pytest.mark.parametrize('backend', INSTALLED)
+def test_precision_recall_curves_average_to_the_figures(reference, truth_file, backend):
+    results = _select(reference, 'hard')
+    thresholds, recalls, precision = precision_recall(results, truth_file, sigmas=reference['oks_sigmas'],
+                                                      backend=backend)
+    assert precision.shape == (len(thresholds), len(recalls)) == (10, 101)
+    stats = dict(zip(METRICS, reference[f'{MODES["hard"]}_stats_{backend}']))
+    np.testing.assert_allclose([precision.mean(), precision[0].mean(), precision[5].mean()],
+                               [stats['AP'], stats['AP50'], stats['AP75']], atol=1e-6)
+    assert (np.diff(precision, axis=1) <= 0).all()

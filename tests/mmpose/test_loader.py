@@ -1,8 +1,11 @@
 """What order the samples come in, which rank gets them, and what an unreadable picture does."""
 from __future__ import annotations
 
+import gc
 import multiprocessing
+import os
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,6 +118,29 @@ def test_a_bad_picture_is_replaced_by_the_next_and_counted(workers: int) -> None
     assert replaced.value == EPOCHS * 4  # pictures that failed: 2 and 3, 3, 7
 
 
+class LeftOver:
+    """Something in a cycle, so that the garbage collector alone removes it; then it writes down in which process."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.itself = file, self
+
+    def __del__(self) -> None:
+        with self.file.open('a') as out:
+            print(os.getpid(), file=out)
+
+
+def test_workers_do_not_collect_what_is_left_over(tmp_path: Path) -> None:
+    """There an iterator of MindSpore would crash (seen on Python 3.12)."""
+    gc.collect()
+    LeftOver(tmp_path / 'removed')
+    worker = multiprocessing.get_context('fork').Process(target=gc.collect)
+    worker.start()
+    worker.join()
+    assert worker.exitcode == 0
+    gc.collect()
+    assert (tmp_path / 'removed').read_text().split() == [str(os.getpid())]
+
+
 def test_no_good_picture_at_all() -> None:
     with pytest.raises(RuntimeError) as caught:
         orders(Numbered(4, bad=(0, 1, 2, 3)), replaced=multiprocessing.Value('i', 0))
@@ -126,7 +152,7 @@ def test_a_bad_picture_is_an_error_that_names_it(workers: int) -> None:
     with pytest.raises(RuntimeError) as caught:
         orders(Numbered(8, bad=(5,)), workers=workers)
     error = from_worker(caught.value)
-    assert isinstance(error, InputError) and str(error) == 'picture5.jpg: truncated'
+    assert isinstance(error, InputError) and str(error) == 'picture5.jpg: truncated', str(error)
 
 
 @pytest.mark.parametrize(('size', 'ranks', 'advice'), [(3, 1, 3), (7, 2, 3), (1, 2, 1)])

@@ -63,7 +63,8 @@ def test_samples_have_padded_windows_and_targets_on_the_joints(dataset, root):
 
 @pytest.mark.parametrize('change, message', [
     (dict(center=None), 'person 0'), (dict(joints=[[1, 2]]), '32 numbers'), (dict(scale='wide'), 'wide'),
-    (dict(scale=-1), 'positive'), (dict(joints_vis=[1]), '16 numbers'), (dict(center=[float('nan'), 1]), 'finite')])
+    (dict(scale=-1), 'positive'), (dict(joints_vis=[1]), '16 numbers'), (dict(center=[float('nan'), 1]), 'finite'),
+    (dict(joints_vis=[None] * 16), 'finite')])
 def test_malformed_persons_are_named(tmp_path, change, message):
     person = dict(image='a.jpg', center=[1, 2], scale=1.0, joints=[[1, 2]] * 16, joints_vis=[1] * 16)
     file = tmp_path / 'mpii.json'

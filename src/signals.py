@@ -1,0 +1,94 @@
+"""SIGTERM and SIGINT as a flag that the training reads between two steps."""
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+
+from mindspore.train.callback import Callback, RunContext
+
+GRACE = 60.0  # seconds after a signal in which a step has to end
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopSignals:
+    """Notes the first signal; a second one does what it did before; ends the process if no step ends after one.
+
+    The last is needed because Python's handlers wait for the main thread, which MindSpore may hold for ever (it sends
+    SIGTERM itself when a data worker has died, and then waits for that worker's data).
+
+    Attributes:
+        number: the signal that came, or 0.
+    """
+
+    def __init__(self) -> None:
+        self.number, self._beats, self._process, self._before = 0, 0, os.getpid(), {}
+        self._pipe = os.pipe()
+
+    def catch(self) -> None:
+        """Sets the handlers; again and again, because MindSpore's data pipeline sets its own whenever it starts."""
+        if not self._before:
+            for end in self._pipe:
+                os.set_blocking(end, False)
+            self._wakeup = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+            threading.Thread(target=self._watch, daemon=True).start()
+        for number in SIGNALS:
+            before = signal.signal(number, self._note)
+            self._before.setdefault(number, before)
+
+    def beat(self) -> None:
+        """A step has ended."""
+        self._beats += 1
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.number or os.getpid() != self._process:  # a second one, or inherited by a data worker
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.number = number
+
+    def _watch(self) -> None:
+        while self._before or not self._beats:
+            if not select.select([self._pipe[0]], [], [], 1)[0]:
+                continue
+            numbers = [n for n in os.read(self._pipe[0], 64) if n in SIGNALS]
+            beats, end = self._beats, time.monotonic() + GRACE
+            while numbers and beats == self._beats and time.monotonic() < end:
+                time.sleep(0.2)
+            if numbers and beats == self._beats and self._before:
+                print(f'error: {signal.Signals(numbers[0]).name}, and no step ended within {GRACE:.0f} s: ended '
+                      'without saving; --resume goes on from the newest state', file=sys.stderr, flush=True)
+                os._exit(128 + numbers[0])
+
+    def release(self) -> None:
+        """Gives the signals back."""
+        if self._before:
+            signal.set_wakeup_fd(self._wakeup)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+
+class Follow(Callback):
+    """On the ranks beside rank 0: goes on after SIGTERM and SIGINT, as rank 0 needs it for the step that it finishes.
+
+    The launcher ends these ranks when rank 0 has saved.
+    """
+
+    def __init__(self) -> None:
+        self.signals = StopSignals()
+
+    def on_train_step_begin(self, run_context: RunContext) -> None:
+        """See `StopSignals.catch`."""
+        self.signals.catch()
+
+    def on_train_step_end(self, run_context: RunContext) -> None:
+        """See `StopSignals.beat`."""
+        self.signals.beat()
+
+    def close(self) -> None:
+        """Gives the signals back."""
+        self.signals.release()

@@ -1,0 +1,98 @@
+"""Joints told by an annotation file and by the user."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from configs.coco_base import dataset_info as coco_info
+from configs.mpii_base import dataset_info as mpii_info
+from src.errors import InputError
+from src.mmpose.dataset_info import DatasetInfo, mirror_pairs, side_of
+from src.mmpose.own_data import DEFAULT_SIGMA, complete_info, read_category
+
+MOUSE = dict(id=3, name='mouse', keypoints=['nose', 'L_Ear', 'R_Ear', 'tail'], skeleton=[[1, 2], [1, 3], [3, 4]])
+
+
+def write(folder: Path, *categories: dict[str, Any]) -> Path:
+    path = folder / 'own.json'
+    path.write_text(json.dumps(dict(images=[], annotations=[], categories=categories)))
+    return path
+
+
+@pytest.mark.parametrize('name', ['left_ear', 'l_ear', 'L_Ear', 'left ear', 'leftEar', 'LEar', 'ear_left', 'Ear-L',
+                                  'ear.left', 'LEFT_EAR'])
+def test_sides_are_told_by_many_spellings(name: str) -> None:
+    other = {'left_ear': 'right_ear', 'l_ear': 'r_ear', 'L_Ear': 'R_Ear', 'left ear': 'right ear',
+             'leftEar': 'rightEar', 'LEar': 'REar', 'ear_left': 'ear_right', 'Ear-L': 'Ear-R', 'ear.left': 'ear.right',
+             'LEFT_EAR': 'RIGHT_EAR'}[name]
+    assert (side_of(name), side_of(other)) == ('left', 'right')
+    assert mirror_pairs(['nose', other, 'tail', name]) == [(3, 1)]
+
+
+def test_names_that_only_look_like_sides_are_none() -> None:
+    assert [side_of(name) for name in ('leftover', 'lip', 'Rump', 'curl', 'bright')] == [None] * 5
+    assert mirror_pairs(['left_ear', 'right_eye', 'l', 'lip', 'rip']) == []
+
+
+@pytest.mark.parametrize('info', [coco_info, mpii_info])
+def test_known_sets_have_the_pairs_that_their_names_tell(info: dict[str, Any]) -> None:
+    found = {frozenset(pair) for pair in mirror_pairs(info['joint_names'])}
+    assert found == {frozenset(pair) for pair in info['flip_pairs']}
+
+
+def test_names_with_two_words_beside_the_side() -> None:
+    assert mirror_pairs(['L_F_Paw', 'R_F_Paw', 'L_B_Paw', 'R_B_Paw']) == [(0, 1), (2, 3)]
+
+
+def test_the_category_tells_joints_and_limbs(tmp_path: Path) -> None:
+    file = write(tmp_path, dict(id=1, name='cage'), MOUSE, {**MOUSE, 'id': 4, 'name': 'rat'})
+    info = DatasetInfo.from_dict(complete_info({}, file))
+    assert info == DatasetInfo('mouse', ('nose', 'L_Ear', 'R_Ear', 'tail'), ((1, 2),), ((0, 1), (0, 2), (2, 3)),
+                               (DEFAULT_SIGMA,) * 4, ())
+    assert info.flip_index.tolist() == [0, 2, 1, 3]
+    assert str(info) == ('mouse: 4 joints (nose, L_Ear, R_Ear, tail), 1 mirror pairs; no upper body known: '
+                         'no half-body augmentation')
+    assert read_category(file)['joint_names'] == MOUSE['keypoints']
+
+
+def test_what_is_given_counts_more_and_joints_may_be_named(tmp_path: Path) -> None:
+    given = dict(name='m', sigmas=[.1, .2, .3, .4], upper_body=['nose', 1], flip_pairs=[], skeleton=[['tail', 'nose']])
+    info = DatasetInfo.from_dict(complete_info(given, write(tmp_path, MOUSE)))
+    assert (info.name, info.sigmas, info.upper_body, info.flip_pairs, info.skeleton) == (
+        'm', (.1, .2, .3, .4), (0, 1), (), ((3, 0),))
+    assert complete_info(dict(sigmas=0.07), write(tmp_path, MOUSE))['sigmas'] == [0.07] * 4
+    own = complete_info(dict(joint_names=['l_a', 'r_a']), tmp_path / 'absent.json')
+    assert own['flip_pairs'] == [[0, 1]] and own['skeleton'] == []
+
+
+@pytest.mark.parametrize(('categories', 'given', 'words'), [
+    ([dict(id=1, name='car')], {}, 'own.json: no entry of categories names its keypoints.*--data.info'),
+    ([], {}, 'no entry of categories'),
+    ([MOUSE, dict(id=2, name='bird', keypoints=['beak'])], {}, "'mouse' and 'bird' have different keypoints"),
+    ([{**MOUSE, 'skeleton': [[0, 1]]}], {}, r'\[0, 1\] is no pair of joints counted from 1 to 4'),
+    ([{**MOUSE, 'keypoints': 7}], {}, 'categories is malformed'),
+    (['mouse'], {}, 'categories is malformed'),
+    ([MOUSE], dict(sigma=1), "key 'sigma' is unknown"),
+    ([MOUSE], dict(sigmas=[.1]), 'sigmas .* does not fit 4 joints'),
+    ([MOUSE], dict(upper_body=['knee']), 'knee'),
+    ([MOUSE], dict(skeleton=[5]), 'dataset_info is malformed'),
+])
+def test_what_does_not_fit_is_one_line(tmp_path: Path, categories: list, given: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        complete_info(given, write(tmp_path, *categories))
+    assert '\n' not in str(caught.value)
+
+
+def test_no_half_body_without_an_upper_body() -> None:
+    from src.mmpose.transforms import TopDownHalfBodyTransform
+    info = dict(upper_body_ids=(), image_size=np.array([64, 64]))
+    before = dict(ann_info=info, joints_3d=np.random.default_rng(0).random((12, 3)), center=(1, 1), scale=(2, 2),
+                  joints_3d_visible=np.ones((12, 3)), rng=np.random.default_rng(0))
+    transform = TopDownHalfBodyTransform(num_joints_half_body=8, prob_half_body=1)
+    after = transform(dict(before))
+    assert (after['center'], after['scale']) == ((1, 1), (2, 2))
+    assert transform({**before, 'ann_info': {**info, 'upper_body_ids': (0, 1, 2)}})['center'] is not before['center']
