@@ -1,0 +1,232 @@
+"""tools/predict.py as a user runs it: pictures, folders, patterns, a video; boxes from everywhere."""
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from src.build import build_network
+from src.checkpoint import save_network
+from src.config import resolve
+from src.errors import InputError
+from src.inference import load_model
+from src.media import Frame, Source, find_sources, frames
+from src.people import hog
+from tests.networks import randomise
+from tools import predict
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {'model.stage_modules': '1', 'model.stage_channels': '8,16', 'data.image_size': '64,64'}
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('network')
+    experiment, config = resolve({'device': 'CPU'}, SMALL)
+    network = build_network(config)
+    randomise(network)
+    save_network(network, folder / 'net.ckpt')
+    (folder / 'config.json').write_text(json.dumps({'experiment': experiment, 'config': config}))
+    return folder / 'net.ckpt'
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with pictures, one below another, and what is no picture."""
+    folder = tmp_path / 'in'
+    (folder / 'deeper').mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in ('a.jpg', 'b.png', 'deeper/a.jpg'):
+        cv2.imwrite(str(folder / name), rng.integers(0, 256, (90, 70, 3), np.uint8))
+    (folder / 'notes.txt').write_text('no picture')
+    return folder
+
+
+def write_video(path: Path, count: int, size: tuple[int, int] = (96, 64), rate: float = 12.5) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), rate, size)
+    for number in range(count):
+        image = np.full((*size[::-1], 3), 40, np.uint8)
+        cv2.circle(image, (10 + 5 * number % 70, 30), 8, (250, 250, 250), -1)
+        writer.write(image)
+    writer.release()
+    return path
+
+
+def run(checkpoint: Path, output: Path, *argv: object) -> int:
+    return predict.main([*map(str, argv), '--checkpoint', str(checkpoint), '--output', str(output), '--batch', '2'])
+
+
+def results(output: Path) -> list[dict]:
+    return json.loads((output / 'results.json').read_text())
+
+
+def test_a_folder_keeps_its_names(checkpoint: Path, pictures: Path, tmp_path: Path,
+                                  capsys: pytest.CaptureFixture) -> None:
+    output = tmp_path / 'out' / 'made'
+    assert run(checkpoint, output, pictures, '--whole_image', '--min_score', '-100') == 0
+    assert 'frames/s' in capsys.readouterr().out
+    written = {path.relative_to(output).as_posix() for path in output.rglob('*') if path.is_file()}
+    assert written == {'a.jpg', 'b.png', 'deeper/a.jpg', 'results.json'}
+    found = results(output)
+    assert [entry['file_name'] for entry in found] == ['a.jpg', 'b.png', 'deeper/a.jpg']
+    assert [entry['image_id'] for entry in found] == [1, 2, 3]
+    image = cv2.imread(str(pictures / 'b.png'))
+    expected = load_model(checkpoint, batch_size=2).predict(image, [[0, 0, 70, 90]])
+    np.testing.assert_allclose(np.reshape(found[1]['keypoints'], (1, 17, 3)), expected, rtol=1e-4, atol=1e-3)
+    assert not np.array_equal(cv2.imread(str(output / 'b.png')), image)  # drawn on
+
+
+def test_patterns_single_files_and_equal_names(checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+    output = tmp_path / 'out'
+    assert run(checkpoint, output, f'{pictures}/*.jpg', pictures / 'deeper' / 'a.jpg', '--whole_image') == 0
+    assert {path.name for path in output.iterdir()} == {'a.jpg', 'a_2.jpg', 'results.json'}
+
+
+def test_a_video_keeps_rate_size_and_length(checkpoint: Path, tmp_path: Path) -> None:
+    video, output = write_video(tmp_path / 'clip.avi', 5), tmp_path / 'out'
+    assert run(checkpoint, output, video, '--whole_image', '--flip_test', 'false') == 0
+    assert {path.name for path in output.iterdir()} == {'clip.mp4', 'results.json'}
+    made = list(frames(Source(output / 'clip.mp4', 'clip.mp4')))
+    assert len(made) == 5 and made[0].image.shape == (64, 96, 3) and made[0].rate == pytest.approx(12.5)
+    assert [(entry['file_name'], entry['frame']) for entry in results(output)] == [('clip.avi', n) for n in range(5)]
+
+
+def test_an_interrupted_video_is_closed(checkpoint: Path, tmp_path: Path) -> None:
+    video, output = write_video(tmp_path / 'long.mp4', 9000), tmp_path / 'out'
+    process = subprocess.Popen([sys.executable, str(ROOT / 'tools' / 'predict.py'), str(video), '--whole_image',
+                                '--checkpoint', str(checkpoint), '--output', str(output)], stderr=subprocess.PIPE,
+                               # A job in the background would ignore the signal.
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    part = output / f'.long.{process.pid}.part.mp4'
+    for _ in range(1200):
+        if part.exists():
+            break
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=60)[1].decode()
+    assert (process.returncode, told) == (130, 'interrupted\n')
+    assert {path.name for path in output.iterdir()} == {'long.mp4', 'results.json'}
+    made = sum(1 for _ in frames(Source(output / 'long.mp4', 'long.mp4')))
+    assert 0 < made < 9000 and len(results(output)) == made
+
+
+def test_an_unreadable_file_is_named_and_left_out(checkpoint: Path, pictures: Path, tmp_path: Path,
+                                                  capsys: pytest.CaptureFixture) -> None:
+    (pictures / 'b.png').write_bytes(b'no picture')
+    (pictures / 'c.mp4').write_bytes(b'no video')
+    output = tmp_path / 'out'
+    assert run(checkpoint, output, pictures, '--whole_image') == 1
+    told = capsys.readouterr().err
+    assert 'b.png: not a readable image' in told and 'c.mp4: no frame can be read' in told
+    assert [entry['file_name'] for entry in results(output)] == ['a.jpg', 'deeper/a.jpg']
+    assert not (output / 'b.png').exists() and not (output / 'c.mp4').exists()
+
+
+# Boxes
+
+def detection(box: list[float], score: float = 0.9, **place: object) -> dict:
+    return {'bbox': box, 'score': score, 'category_id': 1, **place}
+
+
+def test_boxes_by_file_name(checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+    file = tmp_path / 'boxes.json'
+    video = write_video(pictures / 'clip.mp4', 3)
+    file.write_text(json.dumps([
+        detection([1, 2, 30, 60], file_name='b.png'), detection([30, 2, 30, 60], file_name='elsewhere/b.png'),
+        detection([5, 5, 30, 60], 0.1, file_name='b.png'),
+        {**detection([0, 0, 9, 9], file_name='b.png'), 'category_id': 3},
+        detection([5, 5, 40, 50], file_name=video.name, frame=1), detection([5, 5, 0, 60], file_name='a.jpg')]))
+    assert run(checkpoint, tmp_path / 'out', pictures, '--boxes', file, '--nms', 'none') == 0
+    assert [(entry['file_name'], entry.get('frame')) for entry in results(tmp_path / 'out')] == [
+        ('b.png', None), ('b.png', None), ('clip.mp4', 1)]
+    assert len(list((tmp_path / 'out').rglob('*.*'))) == 5  # pictures without a person are there too
+
+
+def test_boxes_by_image_id(checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+    boxes, annotations = tmp_path / 'boxes.json', tmp_path / 'annotations.json'
+    annotations.write_text(json.dumps({'images': [{'id': 77, 'file_name': 'b.png'},
+                                                  {'id': 8, 'file_name': 'other.jpg'}]}))
+    boxes.write_text(json.dumps([detection([1, 2, 30, 60], image_id=77), detection([1, 2, 30, 60], image_id=8),
+                                 detection([1, 2, 30, 60], file_name='a.jpg')]))
+    (pictures / 'deeper' / 'a.jpg').unlink()
+    assert run(checkpoint, tmp_path / 'out', pictures, '--boxes', boxes, '--annotations', annotations) == 0
+    assert [(entry['file_name'], entry['image_id']) for entry in results(tmp_path / 'out')] == [
+        ('a.jpg', 78), ('b.png', 77)]
+    with pytest.raises(InputError, match=r'detection 0 has no file_name; give --annotations'):
+        run(checkpoint, tmp_path / 'out', pictures, '--boxes', boxes)
+
+
+def test_the_same_person_twice_is_suppressed(checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+    file = tmp_path / 'boxes.json'
+    file.write_text(json.dumps([detection([1, 2, 30, 60], file_name='b.png')] * 3))
+    for nms, count in (('hard', 1), ('none', 3)):
+        assert run(checkpoint, tmp_path / nms, pictures / 'b.png', '--boxes', file, '--nms', nms) == 0
+        assert len(results(tmp_path / nms)) == count
+
+
+def pedestrian() -> np.ndarray:
+    """A dark standing figure before a wall, 365 pixels high."""
+    image, dark = np.full((480, 360, 3), 200, np.uint8), (60, 50, 50)
+    cv2.circle(image, (180, 90), 28, dark, -1)
+    cv2.ellipse(image, (180, 195), (48, 85), 0, 0, 360, dark, -1)
+    for side in (-1, 1):
+        cv2.line(image, (180 + 22 * side, 260), (180 + 22 * side, 410), dark, 34)
+        cv2.line(image, (180 + 40 * side, 140), (180 + 55 * side, 265), dark, 20)
+    return image
+
+
+@pytest.mark.parametrize('factor', [0.3, 1, 3])
+def test_hog_finds_an_upright_figure_at_any_size(factor: float) -> None:
+    image = cv2.resize(pedestrian(), None, fx=factor, fy=factor)
+    (x, y, width, height, score), = hog()(Frame(image, Source(None, 'drawn'))) / ([factor] * 4 + [1])
+    assert x < 150 and x + width > 210 and y < 110 and y + height > 380 and 0.5 < score <= 1
+    assert hog()(Frame(np.full((60, 30, 3), 128, np.uint8), Source(None, 'empty'))).shape == (0, 5)
+
+
+def test_hog_is_what_is_used_unless_told_otherwise(checkpoint: Path, tmp_path: Path,
+                                                   capsys: pytest.CaptureFixture) -> None:
+    cv2.imwrite(str(tmp_path / 'one.png'), pedestrian())
+    cv2.imwrite(str(tmp_path / 'none.png'), np.full((200, 200, 3), 128, np.uint8))
+    assert run(checkpoint, tmp_path / 'out', tmp_path / 'one.png', tmp_path / 'none.png') == 0
+    assert [entry['file_name'] for entry in results(tmp_path / 'out')] == ['one.png']
+    assert run(checkpoint, tmp_path / 'out', tmp_path / 'none.png') == 0
+    assert results(tmp_path / 'out') == [] and '--whole_image' in capsys.readouterr().out
+
+
+# What is refused
+
+@pytest.mark.parametrize(('argv', 'words'), [
+    ([], '--webcam'),
+    (['{in}', '--webcam', '0'], '--webcam'),
+    (['{in}/nothing'], 'no picture or video there'),
+    (['{in}/notes.txt'], 'neither a picture nor a video'),
+    (['{in}', '--boxes', '{in}/absent.json'], 'absent.json'),
+    (['{in}', '--boxes', '{in}/notes.txt'], 'not a JSON file'),
+    (['{in}', '--annotations', '{in}/notes.txt'], 'not a JSON file'),
+    (['{in}', '--batch', '0'], 'batch'),
+    (['{in}', '--whole_image', '--output', '{in}'], 'would be overwritten'),
+])
+def test_bad_arguments(checkpoint: Path, pictures: Path, tmp_path: Path, argv: list[str], words: str) -> None:
+    before = sorted(tmp_path.rglob('*'))
+    with pytest.raises(InputError, match=words) as caught:
+        predict.main([*(word.replace('{in}', str(pictures)) for word in argv), '--checkpoint', str(checkpoint),
+                      *([] if '--output' in argv else ['--output', str(tmp_path / 'out')])])
+    assert '\n' not in str(caught.value) and sorted(tmp_path.rglob('*')) == before
+
+
+def test_a_camera_that_is_not_there(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run(checkpoint, tmp_path / 'out', '--webcam', '63') == 1
+    assert 'webcam63: no frame can be read' in capsys.readouterr().err
+
+
+def test_sources_of_a_folder_are_sorted_and_named_by_their_place(pictures: Path) -> None:
+    assert [source.name for source in find_sources([str(pictures)])] == ['a.jpg', 'b.png', 'deeper/a.jpg']
+    assert [source.name for source in find_sources([f'{pictures}/**/a.jpg'])] == ['a.jpg', 'a.jpg']
