@@ -1,0 +1,108 @@
+"""The other side: MMPose's Lite-HRNet on PyTorch, eager. Run by the peer's own Python."""
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import nn
+from worker import serve
+
+
+def backbone_class() -> type[nn.Module]:
+    """MMPose's LiteHRNet, without importing its other models and what those need."""
+    root = Path(importlib.import_module('mmpose').__file__).parent
+    for name in ('models', 'models/backbones'):
+        package = types.ModuleType('mmpose.' + name.replace('/', '.'))
+        package.__path__ = [str(root / name)]
+        sys.modules[package.__name__] = package
+    return importlib.import_module('mmpose.models.backbones.litehrnet').LiteHRNet
+
+
+def build_network(model: dict[str, Any]) -> nn.Module:
+    """Backbone and 1x1 head for the `model` section of one of our configurations."""
+    modules, channels = model['stage_modules'], model['stage_channels']
+    stages = len(modules)
+    extra = dict(
+        stem=dict(stem_channels=32, out_channels=32, expand_ratio=1), num_stages=stages, with_head=True,
+        stages_spec=dict(
+            num_modules=modules, num_branches=[s + 2 for s in range(stages)], num_blocks=[2] * stages,
+            module_type=[model['module']] * stages, with_fuse=[True] * stages,
+            reduce_ratios=[8 if model['module'] == 'LITE' else 1] * stages,
+            num_channels=[channels[:s + 2] for s in range(stages)]))
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = backbone_class()(extra=extra, in_channels=3)
+            self.final_layer = nn.Conv2d(channels[0], model['num_joints'], 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            features = self.backbone(x)
+            return self.final_layer(features[0] if isinstance(features, (list, tuple)) else features)
+
+    return Network()
+
+
+def pictures(image_size: list[int], batch: int) -> torch.Tensor:
+    """Noise (batch, 3, H, W)."""
+    return torch.randn(batch, 3, image_size[1], image_size[0])
+
+
+def train(model: dict[str, Any], image_size: list[int], batch: int) -> Callable[[], float]:
+    """One step: forward, mean squared error with joint weights, backward, Adam."""
+    network = build_network(model).train()
+    optimizer = torch.optim.Adam(network.parameters(), 2.5e-4)
+    images = pictures(image_size, batch)
+    target = torch.rand(batch, model['num_joints'], image_size[1] // 4, image_size[0] // 4)
+    weight = torch.ones(batch, model['num_joints'], 1, 1)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(network(images) * weight, target * weight)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def forward(model: dict[str, Any], image_size: list[int], batch: int) -> Callable[[], None]:
+    """Inference as MMPose does it: eval mode, no gradients."""
+    network, images = build_network(model).eval(), pictures(image_size, batch)
+
+    def run() -> None:
+        with torch.no_grad():
+            network(images)
+
+    return run
+
+
+def export(model: dict[str, Any], image_size: list[int], batch: int, file: str) -> Callable[[], None]:
+    """Writes the network as ONNX for a fixed batch."""
+    network = build_network(model).eval()
+    return lambda: torch.onnx.export(network, (pictures(image_size, batch),), file, dynamo=False, opset_version=17)
+
+
+def session(file: str) -> Callable[[], None]:
+    """Runs an ONNX file, anyone's, through onnxruntime."""
+    runtime = onnxruntime.InferenceSession(file, providers=['CPUExecutionProvider'])
+    source = runtime.get_inputs()[0]
+    images = np.random.default_rng(0).standard_normal(source.shape, np.float32)
+    return lambda: runtime.run(None, {source.name: images}) and None
+
+
+def versions() -> Callable[[], str]:
+    """What the figures depend on."""
+    mmpose = importlib.import_module('mmpose')
+    return lambda: (f'PyTorch {torch.__version__} with {torch.get_num_threads()} threads, MMPose {mmpose.__version__}, '
+                    f'onnxruntime {onnxruntime.__version__}')
+
+
+if __name__ == '__main__':
+    serve(dict(train=train, forward=forward, export=export, session=session, versions=versions))

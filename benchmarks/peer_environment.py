@@ -1,0 +1,46 @@
+"""The peer's Python environment: PyTorch for the CPU and MMPose, kept in the user's cache."""
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from src.cpu.kernels import cache_folder
+from src.errors import InputError
+
+TORCH = 'torch==2.13.0'
+CPU_WHEELS = 'https://download.pytorch.org/whl/cpu'
+NEEDS = ('numpy==1.26.4', 'opencv-python-headless==4.10.0.84', 'onnx==1.23.2', 'onnxruntime==1.32.0', 'addict==2.4.0',
+         'pyyaml', 'rich', 'termcolor', 'yapf', 'matplotlib')
+# Without their dependencies: those of the other models, detectors and compiled operators.
+ALONE = ('mmpose==1.3.2', 'mmcv-lite==2.2.0', 'mmengine==0.10.7')
+
+
+def peer_python() -> Path:
+    """The environment's Python; makes the environment the first time (1.5 GB, some minutes).
+
+    PyTorch's own index has wheels without CUDA; where it can't be reached, the default index is taken.
+
+    Raises:
+        InputError: a package can't be installed.
+    """
+    folder = cache_folder() / 'peer'
+    python, ready = folder / 'bin' / 'python', folder / 'ready'
+    wanted = '\n'.join((TORCH, *NEEDS, *ALONE))
+    if ready.is_file() and ready.read_text() == wanted:
+        return python
+    print(f'setting up the peer environment in {folder}', file=sys.stderr)
+    venv.create(folder, clear=True, with_pip=True)
+    if not _install(python, '--retries', '0', '--index-url', CPU_WHEELS, TORCH) and not _install(python, TORCH):
+        raise InputError(f'{TORCH} could not be installed; give a Python that has it with --peer_python')
+    for packages in (NEEDS, ('--no-deps', *ALONE)):
+        if not _install(python, *packages):
+            raise InputError(f'{folder}: pip could not install {" ".join(packages)} (its reason stands above)')
+    ready.write_text(wanted)
+    return python
+
+
+def _install(python: Path, *arguments: str) -> bool:
+    command = [str(python), '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', *arguments]
+    return subprocess.run(command, check=False).returncode == 0

@@ -1,0 +1,35 @@
+"""The plain spelling computes what the network computes, and its kernels can be counted."""
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+import pytest
+
+from benchmarks import count_primitives
+from benchmarks.plain import plain_network
+from src.build import build_network
+from tests.benchmarks.test_run import tiny
+from tests.networks import SIZE, mode, randomise
+
+
+@pytest.mark.needs_mindspore('2.0', 'interpolate takes no size in 1.10')
+def test_plain_network_gives_the_same_heatmaps() -> None:
+    config = dict(data=dict(image_size=SIZE), model=dict(stage_modules=(1, 1), stage_channels=(8, 16, 32)))
+    images, heatmaps = ms.Tensor(np.random.default_rng(0).standard_normal((2, 3, 64, 64), np.float32)), []
+    with mode(ms.PYNATIVE_MODE):
+        for build in (build_network, plain_network):
+            network = build(config)
+            randomise(network)
+            network.set_train(False)
+            heatmaps.append(network(images).asnumpy())
+    assert np.ptp(heatmaps[0]) > 1
+    np.testing.assert_allclose(*heatmaps, rtol=1e-4, atol=1e-4 * np.abs(heatmaps[0]).max())
+
+
+@pytest.mark.needs_mindspore('2.8', 'kernels are counted in a file that older releases do not write')
+@pytest.mark.slow
+def test_kernels_are_counted(tmp_path, capsys: pytest.CaptureFixture) -> None:
+    assert count_primitives.main(['--model_config', tiny(tmp_path)]) == 0
+    rows = {line.split()[0]: line.split()[1:3] for line in capsys.readouterr().out.splitlines()[1:]}
+    ours, plain = map(int, rows['all'])
+    assert 100 < ours < plain and len(rows) == 12
