@@ -13,18 +13,18 @@ import argparse
 import json
 import logging
 import multiprocessing
+import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from mindspore.dataset import Dataset
-from mindspore.train.callback import Callback
 
 from src.build import build_dataset, build_network
 from src.callback import Progress
 from src.checkpoint import fill_network, load_network, network_state
 from src.compat import describe
+from src.compile_cache import compile_step, graph_folder
 from src.config import checkpoint_folder, final_checkpoint, parse, uses_kernels
 from src.cpu.cells import accelerate, make_unscale
 from src.errors import InputError, run
@@ -40,8 +40,12 @@ from src.signals import Follow
 from src.tensorboard import TensorBoard
 from src.train_step import TrainStep, fit
 from src.training_state import TrainingState, settings_that_count
-from src.utils import freeze, get_logger, make_optimizer, set_device, set_seed
+from src.utils import freeze, get_logger, make_optimizer, set_device, set_precision, set_seed
 from src.validation import Validation
+
+if TYPE_CHECKING:  # `src` comes before MindSpore and quiets its log
+    from mindspore.dataset import Dataset
+    from mindspore.train.callback import Callback
 
 
 def make_loaders(experiment: dict[str, Any], config: dict[str, Any], samples: TopDownDataset, replaced: Any,
@@ -71,6 +75,7 @@ def make_network(experiment: dict[str, Any], config: dict[str, Any]) -> tuple[Li
     told = load_network(network, start, new_head=True) if start else None
     if experiment['freeze']:
         freeze(network, experiment['freeze'])
+    set_precision(network, experiment['amp_level'])
     if uses_kernels(experiment):
         accelerate(network, experiment['cpu_threads'])
     return network, told
@@ -90,6 +95,19 @@ def make_step(experiment: dict[str, Any], config: dict[str, Any], network: LiteH
                      clip_norm=experiment['clip_norm'], accumulate=together, ema=averages,
                      ema_decay=experiment['ema_decay'],
                      unscale=make_unscale() if uses_kernels(experiment) else None)
+
+
+def compile_ahead(step: TrainStep, experiment: dict[str, Any], config: dict[str, Any], steps: int,
+                  logger: logging.Logger) -> None:
+    """Compiles the training step, which otherwise its first call would do, and says so."""
+    batch, (width, height), (map_width, map_height) = config['train']['batch_size'], *(
+        config['data'][key] for key in ('image_size', 'heatmap_size'))
+    joints, began = config['model']['num_joints'], time.time()
+    folder = graph_folder(experiment, config, steps) if experiment['compile_cache'] else None
+    logger.info('preparing the training step (half a minute for Lite-HRNet-18 the first time)')
+    cached = compile_step(step, [(batch, 3, height, width), (batch, joints, map_height, map_width),
+                                 (batch, joints, 1)], folder)
+    logger.info(f'{"taken from the cache" if cached else "compiled"} in {time.time() - began:.0f} s')
 
 
 def make_callbacks(experiment: dict[str, Any], config: dict[str, Any], step: TrainStep, rates: np.ndarray, steps: int,
@@ -124,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(f'start_epoch {experiment["start_epoch"]}: training ends at epoch {settings["epochs"]}')
 
     rank, ranks = set_device(experiment['device'], experiment['device_id'], experiment['distributed'],
-                             experiment['cpu_threads'])
+                             experiment['cpu_threads'], experiment['enable_graph_kernel'])
     set_seed(experiment['random_seed'])
     samples = build_dataset(experiment, config, 'train')
     steps = steps_per_epoch(len(samples), settings['batch_size'], ranks)
@@ -159,7 +177,10 @@ def main(argv: list[str] | None = None) -> int:
     with ExitStack() as stack:
         if ranks > 1:
             stack.callback(Heartbeat(folder / 'ranks', rank, ranks).close)
-        fit(step, loader, settings['epochs'] - epoch - bool(further), callbacks, remainder)
+        sink = experiment['dataset_sink_mode'] and experiment['device'] != 'CPU'
+        if not sink and ranks == 1:  # MindSpore puts another cell around it; ranks would have to agree on a cache
+            compile_ahead(step.set_train(), experiment, config, len(rates), logger)
+        fit(step, loader, settings['epochs'] - epoch - bool(further), callbacks, remainder, sink)
     return 0
 
 

@@ -78,7 +78,6 @@ class Progress(Callback):
                 self.losses = []
         self.bar = tqdm(total=self.total, initial=self.done, unit='step', disable=None if self.folder else True,
                         file=sys.stderr)
-        self.logger.info('compiling the training step (about a minute; the first step waits for it)')
         self.began = None
 
     def on_train_epoch_begin(self, run_context: RunContext) -> None:
@@ -98,7 +97,7 @@ class Progress(Callback):
         self._write(append_row, 'steps.csv', (epoch, self.step + 1, loss, float(self.rates[self.step]), int(finite)))
         self.step += 1
         if self.step == self.done + 1:
-            self.logger.info(f'first step: loss {loss:.6f}, compiled and run in {time.time() - self.began:.0f} s')
+            self.logger.info(f'first step: loss {loss:.6f}, {time.time() - self.began:.1f} s')
             self.began = self.epoch_began = time.time()
         self.bar.set_postfix(epoch=epoch, loss=f'{loss:.6f}', refresh=False)
         self.bar.update()

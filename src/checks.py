@@ -10,6 +10,7 @@ from src.mmpose.heatmap import METHODS
 
 DEVICES = ('GPU', 'CPU', 'Ascend')
 MODULES = ('LITE', 'NAIVE')
+PRECISIONS = ('O0', 'O2', 'O3')
 OPTIMIZERS = ('AdamWeightDecay', 'Adam', 'SGD')
 
 
@@ -21,6 +22,7 @@ def check(experiment: dict[str, Any], config: dict[str, Any]) -> None:
     """
     train, evaluation = config['train'], config['eval']
     for key, value, valid in (('device', experiment['device'], DEVICES),
+                              ('amp_level', experiment['amp_level'], PRECISIONS),
                               ('resume', experiment['resume'], ('no', 'yes', 'auto')),
                               ('model.module', config['model']['module'], MODULES),
                               ('data.type', config['data']['type'], ('coco', 'mpii')),
@@ -38,6 +40,8 @@ def check(experiment: dict[str, Any], config: dict[str, Any]) -> None:
     for key, bound in least.items():
         if experiment[key] is not None and experiment[key] < bound:
             raise InputError(f'{key} {experiment[key]}: must be at least {bound}')
+    if experiment['enable_graph_kernel'] and experiment['device'] == 'CPU':
+        raise InputError('enable_graph_kernel: the CPU has no kernel fusion; leave it away with --device CPU')
     if experiment['ema_decay'] >= 1:
         raise InputError(f'ema_decay {experiment["ema_decay"]}: must be below 1')
     modules, channels = config['model']['stage_modules'], config['model']['stage_channels']

@@ -45,6 +45,10 @@ experiment_cfg = {
     'workers': 2,
     'cpu_threads': 0,
     'cpu_kernels': True,
+    'compile_cache': True,
+    'amp_level': 'O0',
+    'dataset_sink_mode': False,
+    'enable_graph_kernel': False,
     'max_steps': None,
     'skip_bad_images': False,
     'max_bad_steps': 20,
@@ -77,6 +81,10 @@ HELP = {
     'workers': 'processes that read and augment pictures; 0: threads of the main process',
     'cpu_threads': 'threads of the CPU operators; 0: all cores',
     'cpu_kernels': "compile faster operators for this CPU (needs g++; without it MindSpore's are used)",
+    'compile_cache': 'keep the compiled training step for the next start (one process; under ~/.cache/litehrnet)',
+    'amp_level': 'O0: float32; O2: float16, but for BN and the loss; O3: float16 all through',
+    'dataset_sink_mode': "feed the device through MindSpore's data channel (GPU and Ascend; no effect on a CPU)",
+    'enable_graph_kernel': "MindSpore's fusion of small operators (GPU and Ascend)",
     'max_steps': 'stop after that many steps (for trials)',
     'skip_bad_images': 'replace unreadable training pictures by others and count them',
     'max_bad_steps': 'stop after that many steps in a row with non-finite gradients',
@@ -345,7 +353,7 @@ def read_joints(experiment: dict[str, Any], config: dict[str, Any]) -> None:
 
 def uses_kernels(experiment: dict[str, Any]) -> bool:
     """Whether the network runs on the operators of src/cpu, where they can be compiled."""
-    return experiment['device'] == 'CPU' and experiment['cpu_kernels']
+    return experiment['device'] == 'CPU' and experiment['cpu_kernels'] and experiment['amp_level'] == 'O0'
 
 
 def checkpoint_folder(experiment: dict[str, Any]) -> Path:

@@ -342,7 +342,7 @@ class IterativeHead(nn.Cell):
 
     def upsample(self, x: ms.Tensor, b: int) -> ms.Tensor:
         """Bilinear upsampling (aligned corners) from branch b+1's size to branch b's, as two matrix products."""
-        return resample(self.rows[b], x, self.columns[b])
+        return resample(ops.cast(self.rows[b], x.dtype), x, ops.cast(self.columns[b], x.dtype))
 
     def construct(self, xs):
         last = len(xs) - 1

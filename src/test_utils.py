@@ -49,7 +49,7 @@ Scorer = Callable[[Predictions, list[dict[str, Any]]], dict[str, float]]
 def forward_of(network: nn.Cell) -> Forward:
     """The network in inference mode as a function of float32 arrays (N, 3, H, W) -> (N, K, H/4, W/4)."""
     network.set_train(False)
-    return lambda images: network(Tensor(images)).asnumpy()
+    return lambda images: network(Tensor(images)).asnumpy().astype(np.float32, copy=False)
 
 
 def crops(dataset: TopDownDataset, workers: int) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -175,11 +175,13 @@ class Statistics:
 class _Whole(Callback):
     """Makes two calls of `Model.train` look like one to the callbacks; `fit` tells them the end.
 
-    Before they hear of a step, the statistics are settled.
+    Before they hear of a step, the statistics are settled. In sink mode MindSpore takes every step for an epoch: they
+    hear of the data's epochs alone, `left` of whose steps are to come.
     """
 
     def __init__(self, callbacks: Sequence[Callback], statistics: Statistics) -> None:
         self.callbacks, self.statistics, self.context = callbacks, statistics, None
+        self.size = self.left = 0
 
     def on_train_begin(self, run_context: RunContext) -> None:
         if self.context is None:
@@ -191,21 +193,25 @@ class _Whole(Callback):
             getattr(callback, event)(run_context)
 
     def on_train_epoch_begin(self, run_context: RunContext) -> None:
-        self.tell('on_train_epoch_begin', run_context)
+        if not self.left:
+            self.left = self.size
+            self.tell('on_train_epoch_begin', run_context)
 
     def on_train_step_begin(self, run_context: RunContext) -> None:
         self.tell('on_train_step_begin', run_context)
 
     def on_train_step_end(self, run_context: RunContext) -> None:
         self.statistics.settle(bool(run_context.original_args().net_outputs[1].asnumpy()))
+        self.left -= 1
         self.tell('on_train_step_end', run_context)
 
     def on_train_epoch_end(self, run_context: RunContext) -> None:
-        self.tell('on_train_epoch_end', run_context)
+        if not self.left or run_context.get_stop_requested():
+            self.tell('on_train_epoch_end', run_context)
 
 
 def fit(step: TrainStep, loader: Dataset, epochs: int, callbacks: Sequence[Callback],
-        remainder: Dataset | None = None) -> None:
+        remainder: Dataset | None = None, sink: bool = False) -> None:
     """Runs `epochs` epochs of steps; callbacks are closed (`close()`) whatever happens.
 
     Args:
@@ -214,6 +220,7 @@ def fit(step: TrainStep, loader: Dataset, epochs: int, callbacks: Sequence[Callb
         epochs: how often.
         callbacks: of MindSpore's kind.
         remainder: batches left of an epoch that was begun earlier; they come first.
+        sink: MindSpore's sink mode, a step at a time, so that callbacks hear of every step; not for the CPU.
 
     Raises:
         InputError: a picture can't be read, or a callback refuses to go on.
@@ -223,7 +230,9 @@ def fit(step: TrainStep, loader: Dataset, epochs: int, callbacks: Sequence[Callb
     try:
         for batches, times in ((remainder, 1), (loader, epochs)):
             if batches is not None and times and not (whole.context and whole.context.get_stop_requested()):
-                model.train(times, batches, [whole], dataset_sink_mode=False)
+                whole.size, whole.left = batches.get_dataset_size(), 0
+                model.train(times * whole.size if sink else times, batches, [whole], dataset_sink_mode=sink,
+                            sink_size=1 if sink else -1)
         whole.tell('on_train_end', whole.context)
     except RuntimeError as error:
         raise from_worker(error) from error

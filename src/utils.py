@@ -24,7 +24,8 @@ def cuda_devices() -> int:
         return 0
 
 
-def set_device(device: str, device_id: int, distributed: bool = False, cpu_threads: int = 0) -> tuple[int, int]:
+def set_device(device: str, device_id: int, distributed: bool = False, cpu_threads: int = 0,
+               graph_kernel: bool = False) -> tuple[int, int]:
     """Selects device and graph mode; joins the other processes if `distributed`.
 
     Returns:
@@ -51,6 +52,8 @@ def set_device(device: str, device_id: int, distributed: bool = False, cpu_threa
             ms.set_context(mode=ms.GRAPH_MODE, device_target=device)
         else:
             ms.set_context(mode=ms.GRAPH_MODE, device_target=device, device_id=device_id)
+        if graph_kernel:
+            ms.set_context(enable_graph_kernel=True)
         # Kernels are chosen at first use; ask for one now rather than after minutes of preparation.
         ms.ops.Add()(ms.Tensor([1.0]), ms.Tensor([1.0]))
     except (RuntimeError, ValueError) as error:
@@ -66,6 +69,21 @@ def set_device(device: str, device_id: int, distributed: bool = False, cpu_threa
     ms.set_auto_parallel_context(parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True, device_num=ranks,
                                  parameter_broadcast=True)
     return rank, ranks
+
+
+def set_precision(network: nn.Cell, level: str) -> None:
+    """Lets a network compute in float16; its parameters, their gradients and the loss stay float32.
+
+    Args:
+        network: in and out remain what they are for the caller, but heatmaps come in float16.
+        level: 'O0' changes nothing, 'O2' leaves BN in float32, 'O3' does not.
+    """
+    if level == 'O0':
+        return
+    network.to_float(ms.float16)
+    for _, cell in network.cells_and_names():
+        if level == 'O2' and isinstance(cell, nn.BatchNorm2d):
+            cell.to_float(ms.float32)
 
 
 def set_seed(seed: int | None) -> None:

@@ -9,8 +9,9 @@ import mindspore.dataset as ds
 import numpy as np
 import pytest
 from mindspore import nn, ops
-from mindspore.train.callback import Callback
+from mindspore.train.callback import Callback, RunContext
 
+from src import train_step
 from src.compat import RUNNING_VARIANCE_DDOF
 from src.errors import InputError
 from src.loss import JointsMSELoss, NetWithLoss
@@ -242,3 +243,67 @@ def test_the_rest_of_an_epoch_comes_first_and_begin_and_end_once() -> None:
     told.clear()
     fit(make_step('SGD'), loader(12), 0, [Events()], loader(8))
     assert told == ['begin', 2, 'end']
+
+
+class Arguments(dict):
+    """What callbacks are told of, by attributes."""
+
+
+class SinkModel:
+    """Calls back as MindSpore's Model does in sink mode of one step, which a CPU does not have: each step an epoch."""
+
+    def __init__(self, network: nn.Cell) -> None:
+        self.network = network
+
+    def train(self, epoch: int, data: ds.Dataset, callbacks: list[Callback], dataset_sink_mode: bool,
+              sink_size: int) -> None:
+        assert dataset_sink_mode and sink_size == 1
+        [callback], outputs = callbacks, Arguments()
+        context = RunContext(outputs)
+        batches = data.create_tuple_iterator(num_epochs=-1)
+        callback.on_train_begin(context)
+        rows = iter(batches)
+        for _ in range(epoch):
+            callback.on_train_epoch_begin(context)
+            inputs = next(rows, None)
+            if inputs is None:
+                rows = iter(batches)
+                inputs = next(rows)
+            callback.on_train_step_begin(context)
+            outputs.net_outputs = self.network(*inputs)
+            callback.on_train_step_end(context)
+            callback.on_train_epoch_end(context)
+            if context.get_stop_requested():
+                break
+        callback.on_train_end(context)
+
+
+@pytest.mark.parametrize('stop', [0, 3])
+def test_in_sink_mode_callbacks_hear_the_same(stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Events(Watcher):
+        def __init__(self) -> None:
+            super().__init__()
+            self.told: list[str] = []
+
+        def on_train_epoch_begin(self, run_context) -> None:
+            self.told.append('epoch')
+
+        def on_train_step_end(self, run_context) -> None:
+            super().on_train_step_end(run_context)
+            self.told.append(f'{float(run_context.original_args().net_outputs[0].asnumpy()):.4g}')
+            if self.steps == stop:
+                run_context.request_stop()
+
+        def on_train_epoch_end(self, run_context) -> None:
+            self.told.append('end of epoch')
+
+    told = []
+    for sink in (False, True):
+        with monkeypatch.context() as patch:
+            if sink:
+                patch.setattr(train_step, 'Model', SinkModel)
+            events = Events()
+            fit(make_step('SGD'), loader(8), 1, [events], loader(4), sink)
+            told.append(events.told)
+    assert told[0] == told[1] and told[0].count('epoch') == told[0].count('end of epoch') == 2
+    assert len(told[0]) == 7

@@ -1,4 +1,4 @@
-"""Clipping, accumulation, moving averages, frozen parts: each against NumPy."""
+"""Clipping, accumulation, moving averages, frozen parts, precision: each against NumPy or the plain step."""
 from __future__ import annotations
 
 import mindspore as ms
@@ -9,7 +9,7 @@ from mindspore import nn
 from src.errors import InputError
 from src.loss import JointsMSELoss, NetWithLoss
 from src.train_step import TrainStep
-from src.utils import freeze, make_optimizer
+from src.utils import freeze, make_optimizer, set_precision
 from tests.networks import mode, randomise, tiny, values
 from tests.test_train_step import RATES, Small, batch, gradients
 
@@ -160,6 +160,39 @@ def test_frozen_parts_stay_bit_for_bit() -> None:
     changed = [name for name, value in values(network).items() if not np.array_equal(value, before[name])]
     assert any('stage1' in n and n.endswith('moving_mean') for n in changed)
     assert {'keypoint_head.final_layer.weight', 'keypoint_head.final_layer.bias'} <= set(changed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('level', ['O2', 'O3'])
+def test_float16_trains_like_float32(level: str) -> None:
+    """Losses and the way that the parameters went agree to float16's digits; parameters stay float32."""
+    losses, kinds, ways = [], [], []
+    for used in ('O0', level):
+        network = tiny()
+        randomise(network)
+        set_precision(network, used)
+        step = TrainStep(NetWithLoss(network, JointsMSELoss()), make_optimizer('SGD', network, RATES, 0.0),
+                         1024.0).set_train()
+        before, rng = values(network), np.random.default_rng(0)
+        inputs = [ms.Tensor(rng.standard_normal(shape).astype(np.float32)) for shape in (
+            (2, 3, 64, 64), (2, 3, 16, 16), (2, 3, 1))]
+        results = [step(*inputs) for _ in RATES]
+        assert all(bool(finite) for _, finite in results) and {p.dtype for p in step.weights} == {ms.float32}
+        losses.append([float(loss.asnumpy()) for loss, _ in results])
+        ways.append(np.concatenate([(value - before[name]).ravel() for name, value in values(network).items()]))
+        kinds.append(network.set_train(False)(inputs[0]).dtype)
+    assert kinds == [ms.float32, ms.float16]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=2e-3)
+    assert np.linalg.norm(ways[1] - ways[0]) < 0.05 * np.linalg.norm(ways[0])
+    assert losses[0] != losses[1]
+
+
+def test_of_o2_and_o3_the_one_keeps_batch_normalisation_in_float32() -> None:
+    for level, kept in (('O2', True), ('O3', False)):
+        network = tiny()
+        set_precision(network, level)
+        halves = {type(cell): getattr(cell, 'fp16', False) for _, cell in network.cells_and_names()}
+        assert halves[nn.BatchNorm2d] != kept and halves[nn.Conv2d]
 
 
 def test_all_but_the_last_layer_frozen() -> None:
