@@ -26,7 +26,8 @@ from src.checkpoint import fill_network, load_network, network_state
 from src.compat import describe
 from src.compile_cache import compile_step, graph_folder
 from src.config import checkpoint_folder, final_checkpoint, parse, uses_kernels
-from src.cpu.cells import accelerate, make_unscale
+from src.cpu.cells import accelerate
+from src.cpu.update import fuse_update
 from src.errors import InputError, run
 from src.files import atomic_path
 from src.heartbeat import Heartbeat
@@ -90,11 +91,12 @@ def make_step(experiment: dict[str, Any], config: dict[str, Any], network: LiteH
         if uses_kernels(experiment):
             accelerate(averages, experiment['cpu_threads'])
         fill_network(averages, network_state(network), 'the network')
-    optimizer = make_optimizer(config['train']['optimizer'], network, rates[::together], experiment['weight_decay'])
-    return TrainStep(NetWithLoss(network, JointsMSELoss()), optimizer, experiment['loss_scale'], ranks,
-                     clip_norm=experiment['clip_norm'], accumulate=together, ema=averages,
-                     ema_decay=experiment['ema_decay'],
-                     unscale=make_unscale() if uses_kernels(experiment) else None)
+    decay, scale, clip = (experiment[key] for key in ('weight_decay', 'loss_scale', 'clip_norm'))
+    optimizer = make_optimizer(config['train']['optimizer'], network, rates[::together], decay)
+    plain = not uses_kernels(experiment) or clip or together > 1 or averages is not None
+    return TrainStep(NetWithLoss(network, JointsMSELoss()), optimizer, scale, ranks, clip_norm=clip,
+                     accumulate=together, ema=averages, ema_decay=experiment['ema_decay'],
+                     fused=None if plain else fuse_update(optimizer, decay, scale))
 
 
 def compile_ahead(step: TrainStep, experiment: dict[str, Any], config: dict[str, Any], steps: int,

@@ -18,7 +18,8 @@ from benchmarks.plain import plain_network
 from benchmarks.worker import serve
 from src.build import build_dataset, build_network
 from src.config import resolve
-from src.cpu.cells import accelerate, make_unscale
+from src.cpu.cells import accelerate
+from src.cpu.update import fuse_update
 from src.exporting import export_network
 from src.fold import fold_batch_norm
 from src.loss import JointsMSELoss, NetWithLoss
@@ -69,8 +70,9 @@ def training_step(network: ms.nn.Cell, model_config: str, batch: int, fast: bool
     joints = config['model']['num_joints']
     optimizer = make_optimizer(config['train']['optimizer'], network,
                                np.full(10000, experiment['learning_rate'], np.float32), experiment['weight_decay'])
-    step = TrainStep(NetWithLoss(network, JointsMSELoss()), optimizer, experiment['loss_scale'],
-                     unscale=make_unscale() if fast else None)
+    decay, scale = experiment['weight_decay'], experiment['loss_scale']
+    step = TrainStep(NetWithLoss(network, JointsMSELoss()), optimizer, scale,
+                     fused=fuse_update(optimizer, decay, scale) if fast else None)
     step.set_train()
     inputs = [ms.Tensor(a.astype(np.float32)) for a in (
         pictures(config, batch), np.random.default_rng(1).random((batch, joints, height, width)),

@@ -71,12 +71,13 @@ class TrainStep(nn.Cell):
             become the moving averages of the trained one's.
         ema_decay: share of the old average that is kept; early on less, (1 + n) / (10 + n) at update n, so that the
             initial weights are soon forgotten.
-        unscale: (gradients, factor) -> (gradients, finite) in one operator, where there is one.
+        fused: gradients of the scaled loss -> finite; checks them and does the optimizer's step. For neither clipping
+            nor accumulation nor averages.
     """
 
     def __init__(self, network: nn.Cell, optimizer: nn.Optimizer, loss_scale: float = 1.0, ranks: int = 1, *,
                  clip_norm: float = 0.0, accumulate: int = 1, ema: nn.Cell | None = None,
-                 ema_decay: float = 0.0, unscale: nn.Cell | None = None) -> None:
+                 ema_decay: float = 0.0, fused: nn.Cell | None = None) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
         self.network.set_grad()
@@ -85,7 +86,7 @@ class TrainStep(nn.Cell):
         self.grad = ops.GradOperation(get_by_list=True, sens_param=True)
         self.loss_scale = float(loss_scale)
         self.factor = Tensor([1.0 / (loss_scale * accumulate)], float32)
-        self.unscale = unscale
+        self.fused = fused
         self.reducer = nn.DistributedGradReducer(self.weights, True, ranks) if ranks > 1 else None
         self.ones_like = ops.OnesLike()
         self.add_n = ops.AddN()
@@ -118,11 +119,10 @@ class TrainStep(nn.Cell):
         gradients = self.grad(self.network, self.weights)(image, target, target_weight, sens)
         if self.reducer is not None:
             gradients = self.reducer(gradients)
-        if self.unscale is None:
-            gradients = _map(ops.partial(_unscale, self.factor), gradients)
-            finite = self.is_finite(self.add_n(_map(_probe, gradients)))
-        else:
-            gradients, finite = self.unscale(gradients, self.factor)
+        if self.fused is not None:
+            return loss, self.fused(gradients)
+        gradients = _map(ops.partial(_unscale, self.factor), gradients)
+        finite = self.is_finite(self.add_n(_map(_probe, gradients)))
         if finite:
             loss = self.depend(loss, self.use(gradients))
         return loss, finite

@@ -93,10 +93,15 @@ def set_seed(seed: int | None) -> None:
         np.random.seed(seed)
 
 
+def is_decayed(parameter: ms.Parameter) -> bool:
+    """Whether weight decay is for this parameter: convolution weights, no biases and nothing of BN."""
+    return parameter.ndim > 1
+
+
 def parameter_groups(network: nn.Cell, weight_decay: float) -> list[dict]:
     """Trainable parameters in two groups: convolution weights with decay; biases and BN without."""
-    decayed = [p for p in network.trainable_params() if p.ndim > 1]
-    plain = [p for p in network.trainable_params() if p.ndim <= 1]
+    decayed = [p for p in network.trainable_params() if is_decayed(p)]
+    plain = [p for p in network.trainable_params() if not is_decayed(p)]
     groups = [{'params': decayed, 'weight_decay': weight_decay}, {'params': plain, 'weight_decay': 0.0}]
     return [*(group for group in groups if group['params']), {'order_params': network.trainable_params()}]
 

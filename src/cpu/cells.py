@@ -140,24 +140,6 @@ class AddEnlarged(nn.Cell):
         return dout, self.backward(dout)
 
 
-class Unscale(nn.Cell):
-    """Gradients times a factor, and whether all of them are finite, in one pass."""
-
-    def __init__(self, library: Path) -> None:
-        super().__init__(auto_prefix=False)
-        self.run = operator(library, 'Unscale', lambda *inputs: [*inputs], lambda inputs: inputs)
-
-    def construct(self, gradients, factor):
-        out = self.run(*gradients, factor)
-        return out[:-1], out[-1] > 0
-
-
-def make_unscale() -> Unscale | None:
-    """What `TrainStep` takes for it; None where operators can't be compiled."""
-    library = build_library()
-    return library and Unscale(library)
-
-
 def _weighting_shapes(*inputs: list[int]) -> list[list[int]]:
     n = (len(inputs) - 11) // 10
     xs, hidden, total = inputs[:n], *inputs[n][:2]

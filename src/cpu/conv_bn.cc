@@ -148,29 +148,6 @@ void SumSquaresOf2(Tensors t) {
   });
 }
 
-// gradients of any shapes, factor (1) -> gradients times factor, 1 or 0 (1): whether all of them are finite
-void Unscale(Tensors t) {
-  const int n = t.count() / 2 - 1;
-  const float factor = *t[n];
-  std::vector<int64_t> sizes(n, 1);
-  for (int i = 0; i < n; ++i) {
-    for (int axis = 0; axis < t.rank(i); ++axis) sizes[i] *= t.shape(i, axis);
-  }
-  uint32_t bad = 0;
-  for (int i = 0; i < n; ++i) {
-    const float *from = t[i];
-    float *to = t[n + 1 + i];
-    for (int64_t k = 0; k < sizes[i]; ++k) {
-      // By its bits, for the compiler may reason about sums: an exponent of ones is infinite or not a number.
-      uint32_t bits;
-      std::memcpy(&bits, from + k, sizeof bits);
-      bad |= (bits & 0x7f800000u) == 0x7f800000u;
-      to[k] = from[k] * factor;
-    }
-  }
-  *t[2 * n + 1] = bad ? 0 : 1;
-}
-
 }  // namespace
 }  // namespace litehrnet
 
@@ -193,7 +170,6 @@ OPERATOR(NormGradient, NormGradientOfTrain<false>)
 OPERATOR(NormGradientRelu, NormGradientOfTrain<true>)
 OPERATOR(AddEnlarged, AddEnlargedBy2)
 OPERATOR(SumSquares, SumSquaresOf2)
-OPERATOR(Unscale, Unscale)
 
 // 0: as many as the process may run on.
 extern "C" void LiteHRNetThreads(int threads) {
