@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.plain import plain_network
 from benchmarks.worker import serve
 from src.build import build_dataset, build_network
+from src.compile_cache import compile_step
 from src.config import resolve
 from src.cpu.cells import accelerate
 from src.cpu.update import fuse_update
@@ -45,11 +46,24 @@ def network_of(model_config: str, *, folded: bool = False, fast: bool = True,
     set_device('CPU', 0, cpu_threads=experiment['cpu_threads'])
     network = (plain_network if plain else build_network)(config)
     network.set_train(False)
+    set_weights(network)
     if folded:
         fold_batch_norm(network)
     if fast and experiment['cpu_kernels']:
         accelerate(network)
     return network, experiment, config
+
+
+def set_weights(network: ms.nn.Cell) -> None:
+    """Weights and shifts of BN under which signals keep about their size, as a trained network's do.
+
+    Those that training starts from make them so small in inference that arithmetic takes many times as long.
+    """
+    rng = np.random.default_rng(0)
+    for parameter in network.get_parameters():
+        if parameter.ndim == 4 or parameter.name.endswith('beta'):
+            deviation = np.sqrt(0.5 / np.prod(parameter.shape[1:])) if parameter.ndim == 4 else 0.1
+            parameter.set_data(ms.Tensor((deviation * rng.standard_normal(parameter.shape)).astype(np.float32)))
 
 
 def pictures(config: dict[str, Any], batch: int) -> np.ndarray:
@@ -58,13 +72,15 @@ def pictures(config: dict[str, Any], batch: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((batch, 3, height, width), np.float32)
 
 
-def train(model_config: str, batch: int) -> Callable[[], float]:
-    """One training step, with the loss read as the log does it."""
-    return training_step(network_of(model_config)[0], model_config, batch)
+def train(model_config: str, batch: int, plain: bool = False, cache: str | None = None) -> Callable[[], float]:
+    """One training step, with the loss read as the log does it; or that of the plain spelling."""
+    network, *_ = network_of(model_config, fast=not plain, plain=plain)
+    return training_step(network, model_config, batch, not plain, cache and Path(cache))
 
 
-def training_step(network: ms.nn.Cell, model_config: str, batch: int, fast: bool = True) -> Callable[[], float]:
-    """A training step of `network` on noise."""
+def training_step(network: ms.nn.Cell, model_config: str, batch: int, fast: bool = True,
+                  cache: Path | None = None) -> Callable[[], float]:
+    """A training step of `network` on noise; compiled into or taken from the folder `cache`."""
     experiment, config = settings(model_config)
     width, height = config['data']['heatmap_size']
     joints = config['model']['num_joints']
@@ -77,6 +93,8 @@ def training_step(network: ms.nn.Cell, model_config: str, batch: int, fast: bool
     inputs = [ms.Tensor(a.astype(np.float32)) for a in (
         pictures(config, batch), np.random.default_rng(1).random((batch, joints, height, width)),
         np.ones((batch, joints, 1)))]
+    if cache:
+        compile_step(step, [tensor.shape for tensor in inputs], cache)
     return lambda: float(step(*inputs)[0].asnumpy())
 
 

@@ -46,7 +46,14 @@ def build_network(model: dict[str, Any]) -> nn.Module:
             features = self.backbone(x)
             return self.final_layer(features[0] if isinstance(features, (list, tuple)) else features)
 
-    return Network()
+    network = Network()
+    with torch.no_grad():  # signals keep about their size, see ours.py
+        for name, parameter in network.named_parameters():
+            if parameter.ndim == 4:
+                parameter.normal_(0, (0.5 / parameter[0].numel()) ** 0.5)
+            elif name.endswith('.bias'):
+                parameter.normal_(0, 0.1)
+    return network
 
 
 def pictures(image_size: list[int], batch: int) -> torch.Tensor:

@@ -17,6 +17,9 @@ from src.errors import InputError
 os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)
 
 
+COLUMNS = ['img', 'target', 'target_weight']
+
+
 class Samples(Protocol):
     """What a training set must offer."""
 
@@ -47,16 +50,26 @@ class EpochOrder(ds.Sampler):
         return iter((order[self.rank::self.ranks][self.part] + epoch * self.size).tolist())
 
 
-class _Source:
-    """Random access by the numbers of `EpochOrder`."""
+class _Numbers:
+    """The numbers of `EpochOrder` as a source; three times each, for MindSpore 1.10 maps columns to as many."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, ...]:
+        return (np.array(number, np.int64),) * len(COLUMNS)
+
+
+class _Reader:
+    """From a number of `EpochOrder` to (img, target, target_weight)."""
 
     def __init__(self, samples: Samples, replaced: Any) -> None:
         self.samples, self.replaced = samples, replaced
 
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def __call__(self, number: np.ndarray, *_: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         cv2.setNumThreads(1)
         epoch, index = divmod(int(number), len(self.samples))
         for further in range(len(self.samples)):
@@ -93,7 +106,7 @@ def train_loader(samples: Samples, batch_size: int, *, seed: int | None, start_e
         seed: with it each epoch has an order of its own; None keeps the order of the file.
         start_epoch: epoch whose order comes first.
         start_step: steps left out at the beginning of every epoch (made for the rest of one that was interrupted).
-        workers: processes; 0 reads in threads of this process.
+        workers: processes, at most one per core; 0 reads in a thread of this process.
         replaced: a `multiprocessing.Value('i')`; with it an unreadable picture is replaced by the next readable one
             and counted there, without it the picture is an error.
         rank: number of this process among `ranks`.
@@ -104,8 +117,10 @@ def train_loader(samples: Samples, batch_size: int, *, seed: int | None, start_e
     """
     steps_per_epoch(len(samples), batch_size, ranks)
     order = EpochOrder(len(samples), batch_size, seed, start_epoch, rank, ranks, start_step)
-    dataset = ds.GeneratorDataset(_Source(samples, replaced), ['img', 'target', 'target_weight'],
-                                  sampler=order, num_parallel_workers=max(1, workers),
-                                  python_multiprocessing=workers > 0)
+    # The work is done in a map: its workers are waited for, those of GeneratorDataset are looked at every 0.1 s.
+    dataset = ds.GeneratorDataset(_Numbers(len(samples)), COLUMNS, sampler=order, num_parallel_workers=1,
+                                  python_multiprocessing=False)
     order.epoch = start_epoch  # MindSpore 2.0 has gone through one epoch, to count the samples
+    dataset = dataset.map(_Reader(samples, replaced), COLUMNS, python_multiprocessing=workers > 0,
+                          num_parallel_workers=min(max(1, workers), os.cpu_count()))  # MindSpore refuses more
     return dataset.batch(batch_size, drop_remainder=True)
