@@ -70,7 +70,6 @@ class _Reader:
         self.samples, self.replaced = samples, replaced
 
     def __call__(self, number: np.ndarray, *_: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        cv2.setNumThreads(1)
         epoch, index = divmod(int(number), len(self.samples))
         for further in range(len(self.samples)):
             try:
@@ -115,6 +114,8 @@ def train_loader(samples: Samples, batch_size: int, *, seed: int | None, start_e
     Raises:
         InputError: fewer samples than one step needs.
     """
+    # Here, not in the workers: a fork that has OpenCV give up its threads waits for ever for the parent's.
+    cv2.setNumThreads(1)
     steps_per_epoch(len(samples), batch_size, ranks)
     order = EpochOrder(len(samples), batch_size, seed, start_epoch, rank, ranks, start_step)
     # The work is done in a map: its workers are waited for, those of GeneratorDataset are looked at every 0.1 s.

@@ -4,6 +4,8 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import subprocess
+import sys
 from itertools import chain
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from src.errors import InputError, from_worker
 from src.mmpose.loader import train_loader
 
 EPOCHS = 3
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Numbered:
@@ -139,6 +142,27 @@ def test_workers_do_not_collect_what_is_left_over(tmp_path: Path) -> None:
     assert worker.exitcode == 0
     gc.collect()
     assert (tmp_path / 'removed').read_text().split() == [str(os.getpid())]
+
+
+THREADS = '''
+import cv2, numpy as np
+from src.mmpose.loader import train_loader
+class Samples:
+    def __len__(self): return 4
+    def sample(self, index, epoch):
+        cv2.warpAffine(np.zeros((500, 500, 3), np.uint8), np.eye(2, 3), (500, 500))
+        return dict(img=np.zeros((3, 2, 2), np.float32), target=np.zeros((1, 2, 2), np.float32),
+                    target_weight=np.zeros((1, 1), np.float32))
+cv2.setNumThreads(4)
+Samples().sample(0, 0)
+print(sum(1 for _ in train_loader(Samples(), 2, seed=0, workers=2).create_tuple_iterator(num_epochs=1)))
+'''
+
+
+def test_workers_run_where_opencv_has_threads_already() -> None:
+    """As in a training that has evaluated before it starts its workers."""
+    done = subprocess.run([sys.executable, '-c', THREADS], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ['2'], done.stderr
 
 
 def test_no_good_picture_at_all() -> None:
