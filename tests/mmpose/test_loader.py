@@ -74,6 +74,10 @@ def test_processes_give_what_threads_give(seed: int | None) -> None:
     assert orders(Numbered(20), seed=seed, workers=2) == orders(Numbered(20), seed=seed, workers=0)
 
 
+def test_more_workers_than_cores_are_as_many_as_cores() -> None:
+    assert orders(Numbered(20), workers=os.cpu_count() + 1) == orders(Numbered(20), workers=0)
+
+
 def test_a_later_start_goes_on() -> None:
     assert orders(Numbered(20), start_epoch=1, epochs=2) == orders(Numbered(20))[1:]
 
