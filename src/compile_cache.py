@@ -19,6 +19,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
+from src.config import uses_kernels
 from src.cpu.kernels import build_library, cache_folder
 
 KEPT = 20  # graphs, the newest; one of Lite-HRNet-18 takes 7 MB
@@ -39,7 +40,8 @@ def graph_folder(experiment: Mapping[str, Any], config: Mapping[str, Any], steps
     """
     settings = {key: value for key, value in experiment.items() if key not in FREE}
     sections = [config[section] for section in ('model', 'data', 'train')]
-    known = json.dumps([ms.__version__, settings, sections, steps, str(build_library())], sort_keys=True)
+    library = build_library() if uses_kernels(experiment) else None
+    known = json.dumps([ms.__version__, settings, sections, steps, str(library)], sort_keys=True)
     sources = sorted(Path(__file__).parent.rglob('*.py'))
     digest = hashlib.sha256(b'\0'.join([known.encode(), *(path.read_bytes() for path in sources)]))
     return cache_folder() / 'graphs' / digest.hexdigest()[:16]
