@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -174,6 +175,11 @@ class Checkpoints(Callback):
         self.logger.info(f'{signal.Signals(number).name} after step {self.done}: '
                          f'{"saved" if self.saved == self.done else "not saved"}, --resume goes on from here')
         sys.stdout.flush()
+        # MindSpore 1.10's data workers outlive this process until it is waited for; later releases would call their end
+        # an error.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for worker in multiprocessing.active_children():
+            worker.kill()
         # Not by an exception: where a data worker has died, MindSpore waits for it for ever while it clears up.
         os._exit(128 + number)
 

@@ -149,7 +149,8 @@ def test_a_full_disk_is_told_and_costs_no_file(synthetic: Path, straight: Path, 
     size = max(p.stat().st_size for p in folder(straight).glob('*.ckpt'))
     for limit, status in ((size + 1000, 0), (20_000, 1)):  # states are larger than checkpoints
         output = tmp_path / str(limit)
-        with process(options(synthetic, output), preexec_fn=lambda limit=limit: resource.setrlimit(
+        # No workers: the limit is one on shared memory too.
+        with process(options(synthetic, output, '--workers', '0'), preexec_fn=lambda limit=limit: resource.setrlimit(
                 resource.RLIMIT_FSIZE, (limit, limit))) as run:
             said, _ = run.communicate(timeout=80)
         assert run.returncode == status, said

@@ -122,6 +122,6 @@ def train_loader(samples: Samples, batch_size: int, *, seed: int | None, start_e
     dataset = ds.GeneratorDataset(_Numbers(len(samples)), COLUMNS, sampler=order, num_parallel_workers=1,
                                   python_multiprocessing=False)
     order.epoch = start_epoch  # MindSpore 2.0 has gone through one epoch, to count the samples
-    dataset = dataset.map(_Reader(samples, replaced), COLUMNS, python_multiprocessing=workers > 0,
+    dataset = dataset.map(_Reader(samples, replaced), COLUMNS, python_multiprocessing=workers > 0, max_rowsize=6,
                           num_parallel_workers=min(max(1, workers), os.cpu_count()))  # MindSpore refuses more
     return dataset.batch(batch_size, drop_remainder=True)
