@@ -20,8 +20,9 @@ SLOW_ON_CPU = ((2, 9, 0), (2, 10, 0))
 # Batch normalisation on the CPU moves its running variance towards the variance over n - 1 from 2.1 on, over n before.
 RUNNING_VARIANCE_DDOF = 1 if VERSION >= (2, 1) else 0
 
-# The graph that 1.10 writes as ONNX computes something else once its batch is freed (see src/onnx_graph.py).
-ONNX_BATCH_CAN_BE_FREED = VERSION >= (2,)
+# Formats that can be written for any number of pictures. The graphs that 1.10 and 2.0 write as ONNX hold the batch in
+# more places than can be freed (see src/onnx_graph.py); 2.0 fails on the slices of a MINDIR.
+FREE_BATCH = ('MINDIR', 'ONNX') if VERSION >= (2, 1) else () if VERSION >= (2,) else ('MINDIR',)
 
 
 def built_for(device: str) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from mindspore import Tensor, nn
 from mindspore.train.mind_ir_pb2 import ModelProto
 
-from src.compat import ONNX_BATCH_CAN_BE_FREED
+from src.compat import FREE_BATCH
 from src.cpu.cells import decelerate
 from src.deploy import ArgMax, Deployed, Normalise
 from src.errors import InputError
@@ -101,10 +101,10 @@ def normalised(crops: np.ndarray, description: dict[str, Any]) -> np.ndarray:
 
 def _write(network: nn.Cell, path: Path, file_format: str, given: np.ndarray, description: dict[str, Any]) -> None:
     batch, mode = description['batch_size'], path.stat().st_mode
+    if not batch and file_format not in FREE_BATCH:
+        raise InputError(f'{file_format} for any number of pictures: not from MindSpore {ms.__version__}; give a number '
+                         'with --batch_size')
     if file_format == 'ONNX':
-        if not batch and not ONNX_BATCH_CAN_BE_FREED:
-            raise InputError(f'ONNX for any number of pictures: not from MindSpore {ms.__version__}; '
-                             'give a number with --batch_size, or take MINDIR')
         try:
             edit = importlib.import_module('src.onnx_graph').edit_file
         except ImportError as error:

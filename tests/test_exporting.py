@@ -13,7 +13,7 @@ from mindspore.train.mind_ir_pb2 import ModelProto
 
 from src import exporting
 from src.build import build_network
-from src.compat import ONNX_BATCH_CAN_BE_FREED
+from src.compat import FREE_BATCH
 from src.config import resolve
 from src.cpu.cells import accelerate
 from src.deploy import ArgMax, Normalise
@@ -25,7 +25,7 @@ from src.inference import load_model
 from src.mmpose.heatmap import decode
 from src.mmpose.transforms import NormalizeTensor
 from src.model import LiteHRNet
-from tests.networks import mode, randomise
+from tests.networks import FREE_MINDIR, FREE_ONNX, mode, randomise
 
 pytest.importorskip('onnx', reason='ONNX tests need requirements-onnx.txt')
 onnxruntime = pytest.importorskip('onnxruntime', reason='ONNX tests need requirements-onnx.txt')
@@ -33,7 +33,6 @@ onnxruntime = pytest.importorskip('onnxruntime', reason='ONNX tests need require
 NETWORKS = [f'{kind}_{depth}_coco_{size}' for kind, depth, size in (
     ('litehrnet', 18, '256x192'), ('litehrnet', 30, '256x192'), ('litehrnet', 18, '384x288'),
     ('litehrnet', 30, '384x288'), ('naive_litehrnet', 18, '256x192'), ('wider_naive_litehrnet', 18, '256x192'))]
-FREE_ONNX = pytest.mark.needs_mindspore('2.0', 'the batch of its ONNX files can not be freed')
 SMALL = {'model.stage_modules': '1,1', 'model.stage_channels': '8,16,32', 'data.image_size': '64,96'}
 
 
@@ -94,7 +93,7 @@ def test_normalising_is_the_pipelines(bgr: bool) -> None:
 # Files
 
 @pytest.mark.parametrize(('file_format', 'batch_size', 'preprocess', 'decoded'), [
-    ('MINDIR', 0, None, False), ('MINDIR', 2, 'bgr', True), ('ONNX', 2, 'rgb', False),
+    pytest.param('MINDIR', 0, None, False, marks=FREE_MINDIR), ('MINDIR', 2, 'bgr', True), ('ONNX', 2, 'rgb', False),
     pytest.param('ONNX', 0, None, False, marks=FREE_ONNX), pytest.param('ONNX', 0, 'bgr', True, marks=FREE_ONNX)])
 def test_a_file_predicts_what_its_checkpoint_does(network: LiteHRNet, config: dict[str, Any], file_format: str,
                                                   batch_size: int, preprocess: str | None, decoded: bool,
@@ -137,7 +136,7 @@ def test_kernels_of_this_machine_stay_out(config: dict[str, Any], tmp_path: Path
     network = network_of(config)
     if not accelerate(network):
         pytest.skip('no C++ compiler')
-    export_network(network, tmp_path / 'net.mindir', 'MINDIR', config, 'small')
+    export_network(network, tmp_path / 'net.mindir', 'MINDIR', config, 'small', batch_size=1)
     content = (tmp_path / 'net.mindir').read_bytes()
     assert b'Conv2D' in content and b'Inference' not in content and b'.so:' not in content
 
@@ -201,7 +200,7 @@ def test_all_networks_for_coco(name: str, file_format: str, tmp_path: Path) -> N
     randomise(network)
     calm(network)
     fold_batch_norm(network)
-    fixed = file_format == 'ONNX' and not ONNX_BATCH_CAN_BE_FREED
+    fixed = file_format not in FREE_BATCH
     differences = export_network(network, tmp_path / f'net{exporting.FORMATS[file_format]}', file_format, config, name,
                                  batch_size=int(fixed))
     size = config['data']['image_size']

@@ -17,7 +17,7 @@ from src.checkpoint import load_network
 from src.errors import InputError
 from src.mmpose.evaluation import BACKENDS
 from tests.animals import make_animals
-from tests.networks import tiny
+from tests.networks import FREE_MINDIR, tiny
 from tools import draw_predictions
 
 NAME = 'litehrnet_18_custom_256x192'
@@ -51,6 +51,7 @@ def test_joints_come_from_the_annotations(trained: Path) -> None:
     assert ms.load_checkpoint(str(folder / f'{NAME}.ckpt'))['keypoint_head.final_layer.weight'].shape[0] == 4
 
 
+@FREE_MINDIR
 def test_evaluated_exported_and_drawn(trained: Path, animals: Path, tmp_path: Path) -> None:
     results, metrics, net, sheet = (tmp_path / name for name in ('r.json', 'm.json', 'net.mindir', 'sheet.png'))
     assert eval_program.main(common(animals, trained, '--results_json', str(results), '--metrics_json',
@@ -65,6 +66,7 @@ def test_evaluated_exported_and_drawn(trained: Path, animals: Path, tmp_path: Pa
     assert cv2.imread(str(sheet)) is not None
 
 
+@FREE_MINDIR
 def test_exported_without_the_data_by_the_saved_settings(trained: Path, tmp_path: Path) -> None:
     folder, net = trained / 'checkpoints' / 'mice', tmp_path / 'net.mindir'
     assert export_program.main(['--config', str(folder / 'config.json'), '--data_root', str(tmp_path / 'absent'),

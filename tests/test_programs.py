@@ -18,6 +18,7 @@ import export as export_program
 import train as train_program
 from src import metrics, tensorboard
 from src.errors import InputError
+from tests.networks import FREE_MINDIR
 from tests.test_tensorboard import read_events
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,7 +81,7 @@ def test_evaluation_finds_the_checkpoint_and_writes_both_files(trained: Path, sy
     assert results and all(len(r['keypoints']) == 51 for r in results)
 
 
-@pytest.mark.parametrize('batch_size', ['0', '2'])
+@pytest.mark.parametrize('batch_size', [pytest.param('0', marks=FREE_MINDIR), '2'])
 def test_export_is_reloaded_and_compared(trained: Path, synthetic: Path, tmp_path: Path, batch_size: str,
                                          capsys: pytest.CaptureFixture) -> None:
     output = tmp_path / 'net.mindir'
