@@ -102,8 +102,8 @@ def normalised(crops: np.ndarray, description: dict[str, Any]) -> np.ndarray:
 def _write(network: nn.Cell, path: Path, file_format: str, given: np.ndarray, description: dict[str, Any]) -> None:
     batch, mode = description['batch_size'], path.stat().st_mode
     if not batch and file_format not in FREE_BATCH:
-        raise InputError(f'{file_format} for any number of pictures: not from MindSpore {ms.__version__}; give a number '
-                         'with --batch_size')
+        raise InputError(f'{file_format} for any number of pictures: not from MindSpore {ms.__version__}; '
+                         'give a number with --batch_size')
     if file_format == 'ONNX':
         try:
             edit = importlib.import_module('src.onnx_graph').edit_file
