@@ -1,6 +1,7 @@
 """The one exception for what a user can mend, and the frame that every program runs in."""
 from __future__ import annotations
 
+import multiprocessing
 import re
 import sys
 from typing import Callable
@@ -10,9 +11,21 @@ class InputError(ValueError):
     """A file, key or value from outside is wrong; the message is one line that names it and what to do."""
 
 
+# What a data worker told last; its forks share it. MindSpore 1.10 may report that it shuts down, and no more.
+_told = multiprocessing.Array('c', 4096)
+
+
+def tell(error: InputError) -> InputError:
+    """The error, which a data worker is about to raise, noted for `from_worker`."""
+    _told.value = str(error).encode()[:4000]
+    return error
+
+
 def from_worker(error: RuntimeError) -> Exception:
     """The `InputError` behind MindSpore's report of a failed data worker; any other error comes back as it is."""
     found = re.findall(r'InputError: (.*)', str(error))  # the last: around it stands the report of a worker process
+    if not found and 'Interrupt service is shutting down' in str(error):
+        found = [text for text in [_told.value.decode(errors='replace')] if text]
     return InputError(found[-1].strip()) if found else error
 
 

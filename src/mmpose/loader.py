@@ -10,7 +10,7 @@ import cv2
 import mindspore.dataset as ds
 import numpy as np
 
-from src.errors import InputError
+from src.errors import InputError, tell
 
 # A data worker is a fork. Were it to collect what this process has left over, among it an iterator of an earlier
 # loader, MindSpore would wait there for threads that the fork doesn't have, or crash. So workers leave it alone.
@@ -75,12 +75,13 @@ class _Reader:
             try:
                 sample = self.samples.sample((index + further) % len(self.samples), epoch)
                 return sample['img'], sample['target'], sample['target_weight']
-            except InputError:
+            except InputError as error:
                 if self.replaced is None:
+                    tell(error)
                     raise
                 with self.replaced.get_lock():
                     self.replaced.value += 1
-        raise InputError('no training picture can be read')
+        raise tell(InputError('no training picture can be read'))
 
 
 def steps_per_epoch(samples: int, batch_size: int, ranks: int = 1) -> int:
