@@ -24,8 +24,8 @@ def tell(error: InputError) -> InputError:
 def from_worker(error: RuntimeError) -> Exception:
     """The `InputError` behind MindSpore's report of a failed data worker; any other error comes back as it is."""
     found = re.findall(r'InputError: (.*)', str(error))  # the last: around it stands the report of a worker process
-    if not found and 'Interrupt service is shutting down' in str(error):
-        found = [text for text in [_told.value.decode(errors='replace')] if text]
+    if not found and _told.value and 'Interrupt service is shutting down' in str(error):
+        found = [_told.value.decode(errors='replace')]
     return InputError(found[-1].strip()) if found else error
 
 

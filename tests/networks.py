@@ -1,15 +1,19 @@
 """Small networks with varied weights, and the mode they run in, for the tests that need a network."""
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 import pytest
 
-from src.checkpoint import BN_NAMES
+from src.build import build_network
+from src.checkpoint import BN_NAMES, save_network
 from src.compat import FREE_BATCH
+from src.config import resolve
 from src.model import LiteHRNet
 
 SIZE = (64, 64)
@@ -35,6 +39,16 @@ def randomise(network: ms.nn.Cell, seed: int = 0) -> None:
         else:
             value = 0.1 * noise + (kind == 'gamma')
         parameter.set_data(ms.Tensor(value.astype(np.float32)))
+
+
+def save_small(folder: Path, settings: dict[str, str]) -> Path:
+    """The checkpoint of a network with these dotted settings, config.json beside it."""
+    experiment, config = resolve({'device': 'CPU'}, settings)
+    network = build_network(config)
+    randomise(network)
+    save_network(network, folder / 'net.ckpt')
+    (folder / 'config.json').write_text(json.dumps({'experiment': experiment, 'config': config}))
+    return folder / 'net.ckpt'
 
 
 def values(cell: ms.nn.Cell) -> dict[str, np.ndarray]:

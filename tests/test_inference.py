@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 
 import cv2
@@ -15,7 +14,7 @@ from src.config import resolve
 from src.errors import InputError
 from src.inference import PoseModel, load_model
 from src.test_utils import predict
-from tests.networks import randomise
+from tests.networks import save_small
 
 SMALL = {'model.stage_modules': '1', 'model.stage_channels': '8,16', 'data.image_size': '64,64'}
 
@@ -23,13 +22,7 @@ SMALL = {'model.stage_modules': '1', 'model.stage_channels': '8,16', 'data.image
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network's checkpoint with its config.json."""
-    folder = tmp_path_factory.mktemp('network')
-    experiment, config = resolve({'device': 'CPU'}, SMALL)
-    network = build_network(config)
-    randomise(network)
-    save_network(network, folder / 'net.ckpt')
-    (folder / 'config.json').write_text(json.dumps({'experiment': experiment, 'config': config}))
-    return folder / 'net.ckpt'
+    return save_small(tmp_path_factory.mktemp('network'), SMALL)
 
 
 @pytest.fixture(scope='module')

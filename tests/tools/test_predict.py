@@ -12,14 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
-from src.build import build_network
-from src.checkpoint import save_network
-from src.config import resolve
 from src.errors import InputError
 from src.inference import load_model
 from src.media import Frame, Source, find_sources, frames
 from src.people import hog
-from tests.networks import randomise
+from tests.networks import save_small
 from tools import predict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,13 +25,7 @@ SMALL = {'model.stage_modules': '1', 'model.stage_channels': '8,16', 'data.image
 
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp('network')
-    experiment, config = resolve({'device': 'CPU'}, SMALL)
-    network = build_network(config)
-    randomise(network)
-    save_network(network, folder / 'net.ckpt')
-    (folder / 'config.json').write_text(json.dumps({'experiment': experiment, 'config': config}))
-    return folder / 'net.ckpt'
+    return save_small(tmp_path_factory.mktemp('network'), SMALL)
 
 
 @pytest.fixture
