@@ -26,7 +26,8 @@ MAGIC = 'litehrnet-training-state-1'
 # Settings that may differ when a training goes on: they change no number of it, or only how long it lasts.
 FREE = ('device', 'device_id', 'model_config', 'experiment_tag', 'checkpoint_path', 'checkpoint_interval',
         'keep_checkpoints', 'data_root', 'output_root', 'recipe', 'workers', 'cpu_threads', 'cpu_kernels',
-        'compile_cache', 'dataset_sink_mode', 'enable_graph_kernel', 'max_steps', 'skip_bad_images', 'max_bad_steps', 'distributed', 'resume', 'tensorboard',
+        'compile_cache', 'dataset_sink_mode', 'enable_graph_kernel', 'max_steps', 'skip_bad_images',
+        'max_bad_steps', 'distributed', 'resume', 'tensorboard',
         'eval_interval', 'train.epochs')
 SECTIONS = ('model', 'data', 'train_pipeline', 'train')
 
