@@ -12,17 +12,17 @@ import json
 import time
 from pathlib import Path
 
-from src.build import build_dataset, build_network
-from src.checkpoint import load_network
-from src.compat import describe
+from src.common.compat import describe
+from src.common.errors import run
+from src.common.files import atomic_path
 from src.config import parse, require_checkpoint, uses_kernels
 from src.cpu.cells import accelerate
-from src.errors import run
-from src.files import atomic_path
-from src.fold import fold_batch_norm
+from src.deployment.fold import fold_batch_norm
 from src.mmpose.evaluation import write_results
+from src.settings.build import build_dataset, build_network
 from src.test_utils import forward_of, predict, scorer, select_persons
 from src.utils import get_logger, set_device
+from src.weights.checkpoint import load_network
 
 
 def main(argv: list[str] | None = None) -> int:

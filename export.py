@@ -12,14 +12,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from src.build import build_network
-from src.checkpoint import load_network
-from src.compat import describe
+from src.common.compat import describe
+from src.common.errors import InputError, run
 from src.config import parse, require_checkpoint
-from src.errors import InputError, run
-from src.exporting import COLOURS, FORMATS, export_network
-from src.fold import fold_batch_norm
+from src.deployment.export import COLOURS, FORMATS, export_network
+from src.deployment.fold import fold_batch_norm
+from src.settings.build import build_network
 from src.utils import get_logger, set_device
+from src.weights.checkpoint import load_network
 
 
 def main(argv: list[str] | None = None) -> int:

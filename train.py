@@ -20,29 +20,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from src.build import build_dataset, build_network
 from src.callback import Progress
-from src.checkpoint import fill_network, load_network, network_state
-from src.compat import describe
-from src.compile_cache import compile_step, graph_folder
+from src.common.compat import describe
+from src.common.errors import InputError, run
+from src.common.files import atomic_path
 from src.config import checkpoint_folder, final_checkpoint, parse, uses_kernels
 from src.cpu.cells import accelerate
 from src.cpu.update import fuse_update
-from src.errors import InputError, run
-from src.files import atomic_path
-from src.heartbeat import Heartbeat
 from src.loss import JointsMSELoss, NetWithLoss
 from src.lr_scheduler import learning_rates
 from src.mmpose.coco import TopDownDataset
 from src.mmpose.loader import steps_per_epoch, train_loader
 from src.model import LiteHRNet
-from src.saving import Checkpoints, find_start, whole_states
-from src.signals import Follow
-from src.tensorboard import TensorBoard
-from src.train_step import TrainStep, fit
-from src.training_state import TrainingState, settings_that_count
+from src.settings.build import build_dataset, build_network
+from src.training.compile_cache import compile_step, graph_folder
+from src.training.heartbeat import Heartbeat
+from src.training.saving import Checkpoints, find_start, whole_states
+from src.training.signals import Follow
+from src.training.state import TrainingState, settings_that_count
+from src.training.tensorboard import TensorBoard
+from src.training.train_step import TrainStep, fit
+from src.training.validation import Validation
 from src.utils import freeze, get_logger, make_optimizer, set_device, set_precision, set_seed
-from src.validation import Validation
+from src.weights.checkpoint import fill_network, load_network, network_state
 
 if TYPE_CHECKING:  # `src` comes before MindSpore and quiets its log
     from mindspore.dataset import Dataset

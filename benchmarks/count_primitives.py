@@ -20,8 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from src.common.errors import InputError, run
 from src.config import load_model_config
-from src.errors import InputError, run
 
 KERNEL = re.compile(r'^%\d+ = kernel_graph\d+:(\w+)-op\d+', re.MULTILINE)
 

@@ -16,20 +16,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.plain import plain_network
 from benchmarks.worker import serve
-from src.build import build_dataset, build_network
-from src.compile_cache import compile_step
 from src.config import resolve
 from src.cpu.cells import accelerate
 from src.cpu.update import fuse_update
-from src.exporting import export_network
-from src.fold import fold_batch_norm
+from src.deployment.export import export_network
+from src.deployment.fold import fold_batch_norm
 from src.loss import JointsMSELoss, NetWithLoss
 from src.mmpose.geometry import affine_matrix
 from src.mmpose.heatmap import decode, flip_back
 from src.mmpose.loader import train_loader
 from src.mmpose.transforms import Collect, TopDownAffine
+from src.settings.build import build_dataset, build_network
 from src.test_utils import forward_of, predict
-from src.train_step import TrainStep
+from src.training.compile_cache import compile_step
+from src.training.train_step import TrainStep
 from src.utils import make_optimizer, set_device
 
 

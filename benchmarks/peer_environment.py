@@ -6,8 +6,8 @@ import sys
 import venv
 from pathlib import Path
 
+from src.common.errors import InputError
 from src.cpu.kernels import cache_folder
-from src.errors import InputError
 
 TORCH = 'torch==2.13.0'
 CPU_WHEELS = 'https://download.pytorch.org/whl/cpu'

@@ -10,7 +10,7 @@ from typing import Any
 from mindspore import ops
 
 from src import model
-from src.build import build_network
+from src.settings.build import build_network
 
 
 def nearest(x, height: int, width: int):

@@ -30,9 +30,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.peer_environment import peer_python
 from benchmarks.worker import Worker
+from src.common.errors import InputError, run
+from src.common.files import atomic_path
 from src.config import ROOT, load_model_config
-from src.errors import InputError, run
-from src.files import atomic_path
 from tools.make_synthetic_coco import make_dataset
 
 VAL2017_BOXES = 104125  # of the detector file that the published scores use

@@ -41,7 +41,7 @@ run_msrun() {
     [[ -x $(dirname -- "$python")/msrun ]] ||
         fail "no msrun beside $python: several processes on the CPU need MindSpore 2.3 or newer"
     port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-    # How long MindSpore waits for signs of a rank: longer than src/heartbeat.py, which names it, and no less, because a
+    # How long MindSpore waits for signs of a rank: longer than src/training/heartbeat.py, which names it, and no less, because a
     # busy machine is late with them; yet all is over within a minute.
     export MS_NODE_TIMEOUT=${MS_NODE_TIMEOUT:-20} MS_RECEIVE_MSG_TIMEOUT=${MS_RECEIVE_MSG_TIMEOUT:-30}
     # msrun starts the ranks with the first `python` on PATH.

@@ -7,7 +7,7 @@
 # Paths among the pytest arguments start at the checkout.
 #
 # examples: bash scripts/run_tests.sh
-#           bash scripts/run_tests.sh --all tests/test_scripts.py -x
+#           bash scripts/run_tests.sh --all tests/programs/test_scripts.py -x
 #           bash scripts/run_tests.sh --stack gpu110 --fast
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 

@@ -13,9 +13,9 @@ import numpy as np
 from mindspore.train.callback import Callback, RunContext
 from tqdm import tqdm
 
-from src import metrics
-from src.errors import InputError
-from src.files import atomic_path
+from src.common import epoch_log
+from src.common.errors import InputError
+from src.common.files import atomic_path
 
 COLUMNS = ('epoch', 'step', 'loss', 'learning_rate', 'finite')
 
@@ -71,7 +71,7 @@ class Progress(Callback):
             rows = first_rows(self.folder / 'steps.csv', self.done)
             with atomic_path(self.folder / 'steps.csv') as path, path.open('w', newline='') as file:
                 csv.writer(file).writerows([COLUMNS, *rows])
-            metrics.restart(self.folder / metrics.FILE, self.first_epoch + self.done // self.per_epoch)
+            epoch_log.restart(self.folder / epoch_log.FILE, self.first_epoch + self.done // self.per_epoch)
         for _, step, loss, _, finite in rows:
             self._count(float(loss), finite == '1')
             if int(step) % self.per_epoch == 0:
@@ -130,7 +130,7 @@ class Progress(Callback):
         left = (self.total - self.step) * (now - self.began) / max(run - 1, 1)
         epoch = self.first_epoch + (self.step - 1) // self.per_epoch + 1
         learning_rate = float(self.rates[self.step - 1])
-        self._write(metrics.append, metrics.FILE, dict(
+        self._write(epoch_log.append, epoch_log.FILE, dict(
             epoch=epoch, loss=loss, learning_rate=learning_rate, images_per_second=rate, seconds=seconds,
             skipped_steps=steps - len(self.losses)))
         skipped = f', {self.bad} steps skipped' if self.bad else ''

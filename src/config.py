@@ -18,11 +18,11 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from src.checks import check
-from src.errors import InputError
+from src.common.errors import InputError
 from src.mmpose.coco import load_json
 from src.mmpose.own_data import whole_info
 from src.mmpose.transforms import TRANSFORMS
+from src.settings.checks import check
 
 ROOT = Path(__file__).resolve().parents[1]
 

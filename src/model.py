@@ -3,7 +3,7 @@
 Read from the bottom up: `LiteHRNet` = `Backbone` + 1x1 convolution; `Backbone` = stem, three stages of
 `Module`s, iterative head; a `Module` = blocks on every branch, then `Fusion` across branches. Tensors are float32
 NCHW; branch b has 1/(4 * 2**b) of the input's resolution. Parameter names are those of the official PyTorch
-checkpoints (BN in MindSpore's words), so `src.checkpoint` only renames suffixes.
+checkpoints (BN in MindSpore's words), so `src.weights.checkpoint` only renames suffixes.
 
 All sizes are fixed when the network is built, only the batch is free. That lets the slow operators of the plain
 spelling be written as cheap ones with the same value: pooling with kernel = stride, nearest upsampling as a broadcast,
@@ -16,7 +16,7 @@ import numpy as np
 from mindspore import nn, ops
 from mindspore.common.initializer import Normal
 
-from src.compat import channels_of, resample
+from src.common.compat import channels_of, resample
 
 STRIDE = 4  # of branch 0 against the input picture
 STEM_CHANNELS = 32

@@ -11,8 +11,8 @@ import numpy as np
 from mindspore import nn
 from mindspore.communication import get_group_size, get_rank, init
 
-from src.compat import built_for, sgd
-from src.errors import InputError
+from src.common.compat import built_for, sgd
+from src.common.errors import InputError
 
 
 def cuda_devices() -> int:

@@ -13,7 +13,7 @@ SHARED = Path(__file__).resolve().parents[2] / 'shared'
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips what `needs_mindspore(release, reason)` says this release can't do."""
     for mark in item.iter_markers('needs_mindspore'):
-        from src.compat import VERSION
+        from src.common.compat import VERSION
 
         release, reason = mark.args
         if tuple(int(n) for n in release.split('.')) > VERSION:

@@ -15,7 +15,7 @@ from mindspore import nn
 
 from src.loss import JointsMSELoss, NetWithLoss
 from src.mmpose.loader import train_loader
-from src.train_step import TrainStep, fit
+from src.training.train_step import TrainStep, fit
 from src.utils import make_optimizer, set_device
 from tests.networks import randomise, values
 

@@ -10,11 +10,11 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from src.build import build_network
-from src.checkpoint import BN_NAMES, save_network
-from src.compat import FREE_BATCH
+from src.common.compat import FREE_BATCH
 from src.config import resolve
 from src.model import LiteHRNet
+from src.settings.build import build_network
+from src.weights.checkpoint import BN_NAMES, save_network
 
 SIZE = (64, 64)
 FREE_MINDIR, FREE_ONNX = (pytest.mark.skipif(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from src import callback as module
-from src import metrics
+from src.common import epoch_log
 
 
 def test_time_between_epochs_and_for_compiling_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +31,6 @@ def test_time_between_epochs_and_for_compiling_is_left_out(tmp_path: Path, monke
         progress.on_train_epoch_end(context)
         now[0] += 100
     progress.close()
-    first, second = metrics.read(tmp_path / metrics.FILE)
+    first, second = epoch_log.read(tmp_path / epoch_log.FILE)
     assert first['seconds'] == 1 and first['images_per_second'] == 10
     assert second['seconds'] == 5 and second['images_per_second'] == 4

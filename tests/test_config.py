@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from src import config as module
+from src.common.errors import InputError
 from src.config import (
     ROOT,
     checkpoint_folder,
@@ -19,7 +20,6 @@ from src.config import (
     parse,
     require_checkpoint,
 )
-from src.errors import InputError
 from src.mmpose.transforms import Compose
 
 SEED_KEYS = {

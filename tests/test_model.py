@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from mindspore import nn, ops
 
-from src.build import build_network
-from src.checkpoint import load_network
 from src.config import load_model_config
 from src.model import CrossResolutionWeighting, IterativeHead, LiteHRNet, Module, Shuffle, Upsample
+from src.settings.build import build_network
+from src.weights.checkpoint import load_network
 from tests.networks import mode, our_name, randomise, tiny
 
 SIZES = {'256x192': [(64, 48), (32, 24), (16, 12), (8, 6)], '384x288': [(96, 72), (48, 36), (24, 18), (12, 9)]}

@@ -11,12 +11,12 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from src.build import build_dataset
+from src.common.errors import InputError
 from src.config import load_model_config
-from src.errors import InputError
 from src.mmpose import transforms
 from src.mmpose.coco import CocoDataset
 from src.mmpose.heatmap import decode
+from src.settings.build import build_dataset
 from src.test_utils import crops, forward_of, predict, predict_heatmaps
 from tests.networks import mode, randomise, tiny
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from src import compat, utils
-from src.errors import InputError
+from src import utils
+from src.common import compat
+from src.common.errors import InputError
 from src.utils import get_logger, make_optimizer, parameter_groups, set_device, set_seed
 from tests.networks import tiny, values
 

@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mindspore import nn
 
 from src import model
-from src.build import build_network
+from src.common.errors import run
 from src.config import resolve
-from src.errors import run
+from src.settings.build import build_network
 
 DEFAULT = ('litehrnet_18_coco_256x192', 'litehrnet_30_coco_256x192', 'litehrnet_18_coco_384x288',
            'litehrnet_30_coco_384x288', 'naive_litehrnet_18_coco_256x192', 'wider_naive_litehrnet_18_coco_256x192')

@@ -4,7 +4,7 @@
     python tools/convert_checkpoint.py checkpoints/litehrnet_18.ckpt litehrnet_18.pth
 
 Which network the file holds is read from its shapes. Every entry must belong to that network and none may be missing.
-PyTorch isn't needed and no code from the file is run (see src/torch_file.py).
+PyTorch isn't needed and no code from the file is run (see src/weights/pth.py).
 """
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src import errors
-from src.checkpoint import (
+from src.common import errors
+from src.common.errors import InputError
+from src.weights.checkpoint import (
     TORCH_SUFFIXES,
     Architecture,
     fill_network,
@@ -25,8 +26,7 @@ from src.checkpoint import (
     save_network,
     to_torch,
 )
-from src.errors import InputError
-from src.torch_file import write_pth
+from src.weights.pth import write_pth
 
 COUNTED = ('.moving_mean', '.moving_variance')  # in MindSpore they are parameters, in the paper's counts not
 

@@ -14,13 +14,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from src.common.errors import InputError, run
+from src.common.files import atomic_path
 from src.config import load_model_config
-from src.errors import InputError, run
-from src.files import atomic_path
 from src.mmpose.coco import load_json
 from src.mmpose.own_data import read_category
 from src.mmpose.transforms import read_image
-from src.visualize import contact_sheet, draw_poses
+from src.prediction.drawing import contact_sheet, draw_poses
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -21,8 +21,8 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from configs.coco_base import dataset_info
-from src.errors import InputError, run
-from src.scene import Person, random_scene
+from src.common.errors import InputError, run
+from src.synthetic.scene import Person, random_scene
 
 MARKER = 'synthetic.json'  # stands in every data set made here: nothing else is ever overwritten
 DETECTIONS = 'person_detection_results/COCO_val2017_detections_AP_H_56_person.json'

@@ -10,8 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src import charts, curves
-from src.errors import InputError, run
+from src.common.errors import InputError, run
+from src.report import charts, curves
 
 
 def main(argv: list[str] | None = None) -> int:

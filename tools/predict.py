@@ -25,13 +25,13 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src.checks import DEVICES
-from src.errors import InputError, run
-from src.inference import PoseModel, load_model
-from src.media import Album, Frame, Source, count_frames, find_sources, frames
+from src.common.errors import InputError, run
 from src.mmpose.evaluation import NMS, select, write_results
-from src.people import Boxes, from_file, hog, image_ids, whole_picture
-from src.visualize import draw_poses
+from src.prediction.boxes import Boxes, from_file, hog, image_ids, whole_picture
+from src.prediction.drawing import draw_poses
+from src.prediction.media import Album, Frame, Source, count_frames, find_sources, frames
+from src.prediction.pose_model import PoseModel, load_model
+from src.settings.checks import DEVICES
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -14,16 +14,17 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src import charts, curves, report_page
+from src.common.errors import InputError, run
+from src.common.files import atomic_path
 from src.config import load_model_config
-from src.errors import InputError, run
-from src.files import atomic_path
-from src.mmpose.analysis import analyse, read_results, read_truth
 from src.mmpose.coco import load_json
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.evaluation import METRICS, evaluate, precision_recall
 from src.mmpose.own_data import whole_info
-from src.report_pictures import PersonPictures
+from src.report import charts, curves
+from src.report import page as report_page
+from src.report.error_analysis import analyse, read_results, read_truth
+from src.report.pictures import PersonPictures
 
 DEFAULT_MODEL = 'litehrnet_18_coco_256x192'
 

@@ -18,8 +18,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src.errors import InputError, run
-from src.files import atomic_path
+from src.common.errors import InputError, run
+from src.common.files import atomic_path
 from src.mmpose.coco import load_json, numbers, reading
 from src.mmpose.own_data import read_category
 

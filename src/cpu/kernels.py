@@ -12,8 +12,8 @@ from pathlib import Path
 
 from mindspore import ops
 
-from src.errors import InputError
-from src.files import atomic_path
+from src.common.errors import InputError
+from src.common.files import atomic_path
 
 FOLDER = Path(__file__).parent
 # Sums may be reordered, so that they vectorise. Not -ffast-math: linked in, it would change denormals for the whole

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.geometry import clip_box
 from src.mmpose.transforms import Compose

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from src.errors import InputError
+from src.common.errors import InputError
 
 SIDES = {'left': 'left', 'l': 'left', 'right': 'right', 'r': 'right'}
 

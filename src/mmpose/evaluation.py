@@ -12,8 +12,8 @@ from typing import Any
 import json_tricks
 import numpy as np
 
-from src.errors import InputError
-from src.files import atomic_path
+from src.common.errors import InputError
+from src.common.files import atomic_path
 from src.mmpose.coco import load_json
 from src.mmpose.nms import oks_nms, soft_oks_nms
 

@@ -10,7 +10,7 @@ import cv2
 import mindspore.dataset as ds
 import numpy as np
 
-from src.errors import InputError, tell
+from src.common.errors import InputError, tell
 
 # A data worker is a fork. Were it to collect what this process has left over, among it an iterator of an earlier
 # loader, MindSpore would wait there for threads that the fork doesn't have, or crash. So workers leave it alone.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.mmpose.coco import TopDownDataset, load_json, numbers, reading, require
 from src.mmpose.dataset_info import DatasetInfo
 

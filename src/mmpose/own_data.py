@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.mmpose.coco import load_json, reading
 from src.mmpose.dataset_info import DatasetInfo, mirror_pairs
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from src.errors import InputError
+from src.common.errors import InputError
 
 # Joint numbers are MPII's: right leg upwards, left leg downwards, pelvis, thorax, neck, head top, right arm, left arm.
 GROUPS = {'Head': (9,), 'Shoulder': (12, 13), 'Elbow': (11, 14), 'Wrist': (10, 15), 'Hip': (2, 3), 'Knee': (1, 4),

@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.mmpose.geometry import (
     PIXEL_STD,
     affine_matrix,

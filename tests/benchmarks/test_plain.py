@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import count_primitives
 from benchmarks.plain import plain_network
-from src.build import build_network
+from src.settings.build import build_network
 from tests.benchmarks.test_run import tiny
 from tests.networks import SIZE, mode, randomise
 

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import run
 from benchmarks.worker import Worker
-from src.errors import InputError
+from src.common.errors import InputError
 
 CONFIG = '''from configs.coco_base import coco_config
 config = coco_config(dict(module='LITE', stage_modules=(1,), stage_channels=(8, 16)), image_size=(64, 64))

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from mindspore import nn, ops
 
-from src.compat import RUNNING_VARIANCE_DDOF
+from src.common.compat import RUNNING_VARIANCE_DDOF
 from src.cpu.cells import FastConvBN, FastWeightingBlock, accelerate, decelerate
 from src.cpu.kernels import build_library
-from src.fold import fold_batch_norm
+from src.deployment.fold import fold_batch_norm
 from src.model import ConvBN, LiteHRNet
 from src.utils import freeze
 from tests.networks import mode, randomise, tiny

@@ -10,10 +10,10 @@ import pytest
 from src.cpu.kernels import build_library
 from src.cpu.update import fuse_update
 from src.loss import JointsMSELoss, NetWithLoss
-from src.train_step import TrainStep
+from src.training.train_step import TrainStep
 from src.utils import make_optimizer
 from tests.networks import mode, randomise, values
-from tests.test_train_step import RATES, Small, batch
+from tests.training.test_train_step import RATES, Small, batch
 
 pytestmark = pytest.mark.skipif(build_library() is None, reason='no C++ compiler on this machine')
 

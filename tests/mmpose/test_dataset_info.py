@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from configs.coco_base import dataset_info
-from src.errors import InputError
+from src.common.errors import InputError
 from src.mmpose.dataset_info import DatasetInfo
 
 

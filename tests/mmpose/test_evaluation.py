@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.mmpose.evaluation import BACKENDS, METRICS, default_backend, evaluate, precision_recall, select, write_results
 
 MODES = {'hard': 'oks_nms', 'soft': 'soft_oks_nms', 'none': 'no_nms'}

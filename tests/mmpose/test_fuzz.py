@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from configs.mpii_base import dataset_info as mpii_info
-from src.errors import InputError
+from src.common.errors import InputError
 from src.mmpose.coco import CocoDataset
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.mpii import MpiiDataset

@@ -15,7 +15,7 @@ from mindspore import nn
 from mindspore.train import Model
 from mindspore.train.callback import Callback
 
-from src.errors import InputError, from_worker
+from src.common.errors import InputError, from_worker
 from src.mmpose.loader import train_loader
 
 EPOCHS = 3

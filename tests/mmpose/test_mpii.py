@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.mpii import MpiiDataset
 

@@ -10,7 +10,7 @@ import pytest
 
 from configs.coco_base import dataset_info as coco_info
 from configs.mpii_base import dataset_info as mpii_info
-from src.errors import InputError
+from src.common.errors import InputError
 from src.mmpose.dataset_info import DatasetInfo, mirror_pairs, side_of
 from src.mmpose.own_data import DEFAULT_SIGMA, complete_info, read_category
 

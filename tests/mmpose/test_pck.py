@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.mmpose.pck import GROUPS, evaluate, load_truth, pckh
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs.coco_base import dataset_info
-from src.errors import InputError
+from src.common.errors import InputError
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.transforms import Compose, half_body_box, read_image
 

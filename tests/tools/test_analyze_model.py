@@ -5,9 +5,9 @@ from dataclasses import astuple
 
 import pytest
 
-from src.build import build_network
+from src.common.errors import InputError
 from src.config import load_model_config
-from src.errors import InputError
+from src.settings.build import build_network
 from tools.analyze_model import DEFAULT, Counts, analyze, main
 
 # parameters, multiply-adds with each module once, multiply-adds executed by the official code, torchstat's total

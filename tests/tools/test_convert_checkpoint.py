@@ -4,9 +4,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from src.checkpoint import read_state
-from src.errors import InputError
-from src.torch_file import read_pth, write_pth
+from src.common.errors import InputError
+from src.weights.checkpoint import read_state
+from src.weights.pth import read_pth, write_pth
 from tools.convert_checkpoint import main
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from src.errors import InputError
+from src.common.errors import InputError
 from tools import make_synthetic_coco as tool
 from tools.make_synthetic_coco import DETECTIONS, main, make_dataset
 

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 import cv2
 import pytest
 
-from src.errors import InputError
-from tests.test_curves import make_run
+from src.common.errors import InputError
+from tests.report.test_curves import make_run
 from tools import plot_curves
 
 

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from src.errors import InputError
-from src.inference import load_model
-from src.media import Frame, Source, find_sources, frames
-from src.people import hog
+from src.common.errors import InputError
+from src.prediction.boxes import hog
+from src.prediction.media import Frame, Source, find_sources, frames
+from src.prediction import load_model
 from tests.networks import save_small
 from tools import predict
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from configs.coco_base import dataset_info
-from src.errors import InputError
+from src.common.errors import InputError
 from src.mmpose.evaluation import evaluate
 from tests import browser
-from tests.test_curves import make_run
+from tests.report.test_curves import make_run
 from tools import report
 
 # Elements that stand on each other's text, or reach out of the window; and the sizes of what must be seen.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src.errors import InputError
+from src.common.errors import InputError
 from src.mmpose.own_data import complete_info, read_category
 from tools.select_joints import main
 

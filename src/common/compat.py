@@ -1,0 +1,72 @@
+"""Differences between the MindSpore releases that this code runs on, each with the release it is for.
+
+The rest of the code asks for no version. Differences that one spelling serves are no entries: nothing here knows that
+1.10 lacks AdaptiveAvgPool2D on the CPU or that ResizeBilinear is gone in 2.8, as the network uses neither. Run on
+1.10.0, 2.0.0 and 2.8.0; a bound between two of them is a guess.
+"""
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import mindspore as ms
+from mindspore import nn, ops
+
+VERSION: tuple[int, ...] = tuple(int(n) for n in re.findall(r'\d+', ms.__version__)[:3])
+
+# These bring oneDNN 3.10, whose convolutions of plain layout fall to a reference kernel.
+SLOW_ON_CPU = ((2, 9, 0), (2, 10, 0))
+
+# Batch normalisation on the CPU moves its running variance towards the variance over n - 1 from 2.1 on, over n before.
+RUNNING_VARIANCE_DDOF = 1 if VERSION >= (2, 1) else 0
+
+# Formats that can be written for any number of pictures. The graphs that 1.10 and 2.0 write as ONNX hold the batch in
+# more places than can be freed (see src/deployment/onnx_graph.py); 2.0 fails on the slices of a MINDIR.
+FREE_BATCH = ('MINDIR', 'ONNX') if VERSION >= (2, 1) else () if VERSION >= (2,) else ('MINDIR',)
+
+
+def built_for(device: str) -> bool:
+    """Whether this build of MindSpore has the device ('CPU', 'GPU', 'Ascend'); there may be none in the machine."""
+    return device == 'CPU' or any((Path(ms.__file__).parent / 'lib/plugin').glob(f'libmindspore_{device.lower()}*'))
+
+
+def describe(device: str) -> str:
+    """One line for the start of a program: release, what it is built for, device; advice where that is slow."""
+    devices = ', '.join(d for d in ('CPU', 'GPU', 'Ascend') if built_for(d))
+    line = f'MindSpore {ms.__version__} (built for {devices}) on {device}'
+    if device == 'CPU' and VERSION in SLOW_ON_CPU:
+        line += '; convolutions of this release are 10 to 80 times slower on a CPU: pip install mindspore==2.8.0'
+    return line
+
+
+def _resample(rows: ms.Tensor, x: ms.Tensor, columns: ms.Tensor) -> ms.Tensor:
+    return ops.matmul(ops.matmul(rows, x), columns)
+
+
+def _resample_1_10(rows: ms.Tensor, x: ms.Tensor, columns: ms.Tensor) -> ms.Tensor:
+    _, channels, height, width = x.shape
+    new_height, new_width = rows.shape[0], columns.shape[1]
+    x = ops.MatMul()(ops.reshape(x, (-1, width)), columns)
+    x = ops.transpose(ops.reshape(x, (-1, channels, height, new_width)), (0, 1, 3, 2))
+    x = ops.MatMul(transpose_b=True)(ops.reshape(x, (-1, height)), rows)
+    return ops.transpose(ops.reshape(x, (-1, channels, new_width, new_height)), (0, 1, 3, 2))
+
+
+def _channels_of(x: ms.Tensor, start: int, stop: int) -> ms.Tensor:
+    return x[:, start:stop]
+
+
+def _channels_of_1_10(x: ms.Tensor, start: int, stop: int) -> ms.Tensor:
+    number, _, height, width = x.shape  # -1 where the number of pictures is free
+    return ops.Slice()(x, (0, start, 0, 0), (number, stop - start, height, width))
+
+
+# (H, h) x (N, C, h, w) x (w, W) -> (N, C, H, W), and a range of channels of (N, C, H, W). With the plain spellings 1.10
+# can't export for any number of pictures: its matmul refuses that, its loader fails on the slice.
+resample = _resample if VERSION >= (2,) else _resample_1_10
+channels_of = _channels_of if VERSION >= (2,) else _channels_of_1_10
+
+
+def sgd(groups: list[dict], learning_rate: ms.Tensor) -> nn.Optimizer:
+    """Gradient descent without momentum. (nn.SGD of 1.10 does not see the weight decay of parameter groups.)"""
+    return nn.SGD(groups, learning_rate) if VERSION >= (2,) else nn.Momentum(groups, learning_rate, momentum=0.0)

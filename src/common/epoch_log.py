@@ -1,0 +1,50 @@
+"""epochs.jsonl: the figures of a training, as lines of JSON that go with the numbers of their epochs.
+
+An epoch may have several lines (training first, evaluation later). Read back they are one row, in which the later line
+counts where both have a key. A training that starts or goes on drops the lines of the epochs that it does anew.
+"""
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from src.common.errors import InputError
+from src.common.files import atomic_path
+
+FILE = 'epochs.jsonl'
+
+
+def append(path: Path, row: dict[str, Any]) -> None:
+    """Adds a line; `row` has the whole number `epoch`, counted from 1. Values that are not finite become null."""
+    values = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    with path.open('a') as file:
+        file.write(json.dumps(values, allow_nan=False) + '\n')
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """One row per epoch, ordered by epoch; an unfinished last line (the machine stopped) is left out.
+
+    Raises:
+        InputError: the file can't be read, or a line is no JSON object with an `epoch`.
+    """
+    try:
+        lines = path.read_text().split('\n')[:-1]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f'{path}: cannot be read ({error}); train.py writes it') from error
+    epochs: dict[int, dict[str, Any]] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            epochs.setdefault(int(row['epoch']), {}).update(row)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f'{path}, line {number}: not an object with an epoch; delete the line') from error
+    return [epochs[epoch] for epoch in sorted(epochs)]
+
+
+def restart(path: Path, epochs: int) -> None:
+    """Keeps the rows of the first `epochs` epochs, as a training does that goes on after them; 0 empties the file."""
+    kept = [row for row in read(path) if row['epoch'] <= epochs] if epochs and path.is_file() else []
+    with atomic_path(path) as temporary:
+        temporary.write_text(''.join(json.dumps(row) + '\n' for row in kept))

@@ -1,0 +1,65 @@
+"""Files that are either whole or absent."""
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from src.common.errors import InputError
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; renames it to `path` on success, removes it on failure.
+
+    The suffix is kept, because writers choose their format by it. Missing folders are made.
+
+    Raises:
+        InputError: the folder can't be made or written to, or the disk is full.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
+        temporary.touch()
+    except OSError as error:
+        raise InputError(f'{path}: cannot be written ({error.strerror}); choose another folder') from error
+    try:
+        yield temporary
+        with temporary.open('rb') as file:  # so that the name never stands for less than the whole after a power cut
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f'{path}: cannot be written ({error.strerror}); make room or choose another folder') from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _digest_path(path: Path) -> Path:
+    return path.with_name(f'{path.name}.sha256')
+
+
+def write_digest(path: Path) -> None:
+    """Leaves the SHA-256 of a file beside it, as `sha256sum` writes and checks it."""
+    with atomic_path(_digest_path(path)) as temporary:
+        temporary.write_text(f'{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n')
+
+
+def drop_digest(path: Path) -> None:
+    """Removes it: to be done before a file is replaced or removed, so that no other's is ever beside it."""
+    _digest_path(path).unlink(missing_ok=True)
+
+
+def check_digest(path: Path) -> None:
+    """Compares a file with the SHA-256 beside it, if there is one.
+
+    Raises:
+        InputError: they differ.
+    """
+    if _digest_path(path).is_file():
+        expected = _digest_path(path).read_text(errors='replace').partition(' ')[0]
+        if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+            raise InputError(f'{path}: damaged (its checksum is not that of {_digest_path(path).name}); take another '
+                             f'checkpoint, or remove {_digest_path(path).name} if you changed the file yourself')

@@ -1,0 +1,161 @@
+"""Network to deployment file, described, reloaded and compared before the file gets its name."""
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+from mindspore.train.mind_ir_pb2 import ModelProto
+
+from src.common.compat import FREE_BATCH
+from src.common.errors import InputError
+from src.common.files import atomic_path
+from src.cpu.cells import decelerate
+from src.deployment.runtime import open_file
+from src.deployment.wrappers import ArgMax, Deployed, Normalise
+from src.mmpose.geometry import PIXEL_STD
+from src.mmpose.heatmap import decode
+from src.mmpose.transforms import to_planes
+from src.model import STRIDE
+
+FORMATS = {'MINDIR': '.mindir', 'ONNX': '.onnx', 'AIR': '.air'}
+COLOURS = ('rgb', 'bgr')
+TOLERANCE = 1e-3  # of the largest heatmap value; float32 rounding in another order stays far below
+MOVED = 0.05  # share of joints that may move: where two pixels are equal but for rounding, either may be the peak
+
+
+def describe(config: dict[str, Any], model_config: str, batch_size: int, preprocess: str | None,
+             decoded: bool) -> dict[str, Any]:
+    """What a user of an exported file must know, and `src.prediction.load_model` reads; fit for JSON.
+
+    Args:
+        config: a resolved configuration.
+        model_config: its name.
+        batch_size: pictures per call; 0: any number.
+        preprocess: see `export_network`.
+        decoded: likewise.
+    """
+    data, pipeline = config['data'], {step['type']: step for step in config['val_pipeline']}
+    normalise, info = pipeline.get('NormalizeTensor', dict(mean=(0., 0., 0.), std=(1., 1., 1.))), data['info']
+    return dict(
+        model_config=Path(model_config).stem, image_size=data['image_size'], batch_size=batch_size,
+        input='uint8 NHWC' if preprocess else 'float32 NCHW, (value / 255 - mean) / std',
+        colour_order=preprocess or 'rgb', mean=normalise['mean'], std=normalise['std'], preprocess=bool(preprocess),
+        decode=decoded, output='joints: x, y in pixels of the input, score' if decoded else 'heatmaps',
+        **{key: info[key] for key in ('joint_names', 'flip_pairs', 'skeleton', 'sigmas')},
+        config={key: config[key] for key in ('data', 'val_pipeline', 'eval')})
+
+
+def export_network(network: nn.Cell, output: Path, file_format: str, config: dict[str, Any], model_config: str, *,
+                   batch_size: int = 0, preprocess: str | None = None, decoded: bool = False) -> dict[str, float]:
+    """Writes `output`, and proves it on random pictures against the network and NumPy.
+
+    Args:
+        network: in inference mode, BN folded or not. Kernels of `src.cpu`, which no file can hold, are taken out of it.
+        output: file to write, whole or not at all.
+        file_format: 'MINDIR', 'ONNX', or 'AIR' (Ascend alone can write and run it: not compared).
+        config: the network's resolved configuration.
+        model_config: its name.
+        batch_size: pictures per call; 0 for any number (not AIR).
+        preprocess: 'rgb' or 'bgr': take uint8 crops (N, H, W, 3) with these channels, and normalise them inside.
+        decoded: give joints (N, K, 3): x, y in input pixels by the `default` decoding, and score; not heatmaps.
+
+    Returns:
+        The largest differences: of 'heatmaps', or of 'scores' and 'pixels'; {} for AIR.
+
+    Raises:
+        InputError: the format is not available here, or the reloaded file computes something else.
+    """
+    decelerate(network)
+    description = describe(config, model_config, batch_size, preprocess, decoded)
+    before = Normalise(description['mean'], description['std'], preprocess == 'bgr') if preprocess else None
+    after = ArgMax(config['model']['num_joints'], config['data']['heatmap_size']) if decoded else None
+    crops = np.random.default_rng(0).integers(0, 256, (max(3, batch_size), *config['data']['image_size'][::-1], 3),
+                                              np.uint8)
+    images = normalised(crops[..., ::-1] if preprocess == 'bgr' else crops, description)
+    given = crops if preprocess else images
+    with atomic_path(output) as temporary:
+        names = [(parameter, parameter.name) for parameter in network.get_parameters()]
+        wrapped = Deployed(network, before, after).set_train(False)
+        try:
+            _write(wrapped, temporary, file_format, given, description)
+        finally:
+            for parameter, name in names:  # the cell around the network renamed them
+                parameter.name = name
+        if file_format == 'AIR':
+            return {}
+        heatmaps = network(Tensor(images)).asnumpy()
+        return compare(open_file(temporary)[0], given, heatmaps, batch_size, decoded, output)
+
+
+def normalised(crops: np.ndarray, description: dict[str, Any]) -> np.ndarray:
+    """uint8 RGB crops (N, H, W, 3) as the network takes them, float32 (N, 3, H, W)."""
+    mean, std = (np.array(description[key], np.float64).reshape(3, 1, 1) for key in ('mean', 'std'))
+    factor, offset = (1 / std / 255).astype(np.float32), (-mean / std).astype(np.float32)
+    return np.stack([to_planes(np.ascontiguousarray(crop), factor, offset) for crop in crops])
+
+
+def _write(network: nn.Cell, path: Path, file_format: str, given: np.ndarray, description: dict[str, Any]) -> None:
+    batch, mode = description['batch_size'], path.stat().st_mode
+    if not batch and file_format not in FREE_BATCH:
+        raise InputError(f'{file_format} for any number of pictures: not from MindSpore {ms.__version__}; '
+                         'give a number with --batch_size')
+    if file_format == 'ONNX':
+        try:
+            edit = importlib.import_module('src.deployment.onnx_graph').edit_file
+        except ImportError as error:
+            raise InputError(f'ONNX export needs the package onnx ({error}): '
+                             'pip install -r requirements-onnx.txt') from error
+        example = Tensor(given[:max(1, batch)])  # MindSpore writes fixed batches only; edit_file frees it
+    else:
+        example = Tensor(given[:batch]) if batch else Tensor(shape=[None, *given.shape[1:]], dtype=Tensor(given).dtype)
+    try:
+        ms.export(network, example, file_name=str(path), file_format=file_format)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f'{file_format} export is not possible on this device: '
+                         f'{str(error).strip().splitlines()[0]}') from error
+    path.chmod(mode)  # MindSpore leaves it read-only
+    if file_format == 'ONNX':
+        edit(path, batch, description)
+    elif file_format == 'MINDIR' and 'user_info' in ModelProto.DESCRIPTOR.fields_by_name:
+        model = ModelProto.FromString(path.read_bytes())
+        for key, value in description.items():
+            model.user_info.add(key=key, value=json.dumps(value))
+        path.write_bytes(model.SerializeToString())
+
+
+def compare(run: Any, given: np.ndarray, heatmaps: np.ndarray, batch_size: int, decoded: bool,
+            output: Path) -> dict[str, float]:
+    """Largest differences between what a file and the network make of the same pictures, in batches of two sizes.
+
+    Args:
+        run: the opened file.
+        given: its input.
+        heatmaps: the network's.
+        batch_size: of the file; 0: any.
+        decoded: it gives joints.
+        output: its name to be.
+
+    Raises:
+        InputError: they differ by more than rounding.
+    """
+    sizes = (batch_size,) if batch_size else (1, len(given))
+    found = [run(given[:size]) for size in sizes]
+    if not decoded:
+        differences = {'heatmaps': max(float(np.abs(part - heatmaps[:len(part)]).max()) for part in found)}
+        worst = differences['heatmaps']
+    else:
+        extent = np.tile(np.array(heatmaps.shape[:1:-1]) * float(STRIDE), (len(heatmaps), 1))
+        points, scores = decode(heatmaps, extent / 2, extent / PIXEL_STD)
+        distance = np.concatenate([np.abs(part[..., :2] - points[:len(part)]).max(-1).ravel() for part in found])
+        worst = max(float(np.abs(part[..., 2:] - scores[:len(part)]).max()) for part in found)
+        differences = {'scores': worst, 'pixels': float(distance.max())}
+        if not (distance > 0.01).mean() <= MOVED:
+            worst = float('nan')
+    if not worst <= TOLERANCE * max(1.0, float(np.abs(heatmaps).max())):
+        raise InputError(f'{output}: the reloaded file differs from the network by {differences}; not written')
+    return differences

@@ -1,0 +1,137 @@
+"""Pictures of single persons for the evaluation report: truth on the left, prediction on the right."""
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from src.mmpose.dataset_info import DatasetInfo
+from src.mmpose.transforms import read_image
+from src.prediction.drawing import draw_poses
+from src.report.error_analysis import KINDS, Persons
+
+SIDE = 300  # longer side of each of the two views in pixels
+GAP = 6
+JPEG_QUALITY = 82
+KIND_COLOURS = {'good': '#3f9f74', 'jitter': '#e0b93f', 'inversion': '#a463c8', 'swap': '#2f80d0', 'miss': '#d8493f'}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the page: base64 JPEG of width x height pixels, with what is said in its place and below it."""
+    jpeg: str
+    width: int
+    height: int
+    alt: str
+    caption: str
+
+
+class PersonPictures:
+    """Draws the persons of an analysis.
+
+    Args:
+        persons: the analysis.
+        info: the joints.
+        images: folder of the pictures.
+        names: their file names by their ids.
+    """
+
+    def __init__(self, persons: Persons, info: DatasetInfo, images: Path, names: dict[Any, str]) -> None:
+        self.persons, self.info, self.images, self.names = persons, info, images, names
+
+    def person(self, row: int) -> Picture:
+        """Truth and prediction of one person; joints that are not good have a ring in their kind's colour.
+
+        Raises:
+            InputError: the picture can't be read.
+        """
+        people = self.persons
+        truth, found, labelled = people.truth[row], people.found[row], people.truth[row][:, 2] > 0
+        name = f'{self.names[people.image_ids[row]]}, annotation {people.ids[row]}'
+        if people.missed[row]:
+            nobody = np.zeros((0, *truth.shape))
+            return self._picture(people.image_ids[row], people.boxes[row], truth[None], nobody, f'{name}: missed',
+                                 f'True person without a prediction: {name}')
+        counts = [(KINDS[kind], int((people.kinds[row] == kind).sum())) for kind in range(1, len(KINDS))]
+        errors = ', '.join(f'{count} {kind}' for kind, count in counts if count) or 'all joints good'
+        says = f'OKS {people.oks[row]:.2f}, score {people.scores[row]:.2f}; {errors}'
+        box = _union(people.boxes[row], found[labelled, :2])
+        return self._picture(people.image_ids[row], box, truth[None], found[None], f'{name}: {says}',
+                             f'Truth (left) and prediction (right), {name}: {says}', people.kinds[row])
+
+    def background(self, result: dict[str, Any]) -> Picture:
+        """A prediction that is no person.
+
+        Raises:
+            InputError: the picture can't be read.
+        """
+        found = np.array(result['keypoints'], np.float64).reshape(-1, 3)
+        low, high = found[:, :2].min(0), found[:, :2].max(0)
+        box = np.concatenate([low, np.maximum(high - low, 8)])
+        name = f'{self.names[result["image_id"]]}: score {result["score"]:.2f}'
+        there = self.persons.truth[[i == result['image_id'] for i in self.persons.image_ids]]
+        return self._picture(result['image_id'], box, there, found[None], name,
+                             f'Annotated persons (left) and a prediction that is none of them (right), {name}')
+
+    def _picture(self, image_id: Any, box: np.ndarray, truth: np.ndarray, found: np.ndarray, caption: str, alt: str,
+                 kinds: np.ndarray | None = None) -> Picture:
+        """Truth and predictions (N, K, 3) side by side; with kinds (K,), rings around the joints of the prediction."""
+        image = read_image(str(self.images / self.names[image_id]))
+        views = [self._view(image, box, joints) for joints in (truth, found)]
+        if kinds is not None:
+            canvas, place = views[1]
+            for joint, kind in enumerate(kinds):
+                if kind > 0:
+                    x, y = np.round(place(found[0, joint, :2])).astype(int).tolist()
+                    colour = KIND_COLOURS[KINDS[kind]]
+                    bgr = tuple(int(colour[i:i + 2], 16) for i in (5, 3, 1))
+                    cv2.circle(canvas, (x, y), 9, (255, 255, 255), 4, cv2.LINE_AA)
+                    cv2.circle(canvas, (x, y), 9, bgr, 3, cv2.LINE_AA)
+        sheet = np.hstack([views[0][0], np.full((len(views[0][0]), GAP, 3), 128, np.uint8), views[1][0]])
+        _, data = cv2.imencode('.jpg', sheet, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        return Picture(base64.b64encode(data).decode(), sheet.shape[1], sheet.shape[0], alt, caption)
+
+    def _view(self, image: np.ndarray, box: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, Any]:
+        """The part of the picture around `box` with the persons (N, K, 3), and how points get from one to the other."""
+        height, width = image.shape[:2]
+        margin = 0.12 * box[2:].max()
+        left, top = np.clip(np.floor(box[:2] - margin), 0, (width - 2, height - 2)).astype(int)
+        right, bottom = np.clip(np.ceil(box[:2] + box[2:] + margin), (left + 2, top + 2), (width, height)).astype(int)
+        scale = SIDE / max(right - left, bottom - top)
+        size = max(8, round((right - left) * scale)), max(8, round((bottom - top) * scale))
+        view = cv2.resize(image[top:bottom, left:right], size,
+                          interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+
+        def place(points: np.ndarray) -> np.ndarray:
+            return (points - (left, top) + 0.5) * scale - 0.5
+
+        moved = np.concatenate([place(joints[..., :2]), joints[..., 2:]], 2)
+        # Joints of low score are judged like the others, so they are drawn.
+        return draw_poses(view, moved, self.info.skeleton, self.info.joint_names, score_threshold=0), place
+
+
+def _union(box: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """`box` (x, y, width, height) grown to hold the points (N, 2), by half its longer side at most."""
+    reach = 0.5 * box[2:].max()
+    low = np.clip(points.min(0), box[:2] - reach, box[:2])
+    high = np.clip(points.max(0), box[:2] + box[2:], box[:2] + box[2:] + reach)
+    return np.concatenate([low, high - low])
+
+
+def choose(persons: Persons, count: int) -> dict[str, list[int]]:
+    """Rows of the persons to show: best and worst of those found, and the largest of the missed, `count` of each.
+
+    Best are taken from those with at least half of their joints labelled, as long as there are any.
+    """
+    found, missed = np.flatnonzero(~persons.missed), np.flatnonzero(persons.missed)
+    order = found[np.argsort(persons.oks[found], kind='stable')]
+    full = order[(persons.truth[order][:, :, 2] > 0).mean(1) >= 0.5]
+    best = (full if len(full) else order)[::-1][:count]
+    worst = [row for row in order if row not in set(best.tolist())][:count]
+    size = persons.boxes[missed, 2:].prod(1)
+    return {'best': best.tolist(), 'worst': [int(row) for row in worst],
+            'missed': missed[np.argsort(-size, kind='stable')][:count].tolist()}

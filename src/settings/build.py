@@ -1,0 +1,47 @@
+"""Settings to objects: the network and the data sets of a resolved configuration."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from src.common.errors import InputError
+from src.mmpose.coco import CocoDataset, TopDownDataset
+from src.mmpose.dataset_info import DatasetInfo
+from src.mmpose.mpii import MpiiDataset
+from src.model import LiteHRNet
+
+
+def build_network(config: dict[str, Any]) -> LiteHRNet:
+    """The network of `config['model']` for pictures of `config['data']['image_size']`."""
+    return LiteHRNet(config['data']['image_size'], **config['model'])
+
+
+def build_dataset(experiment: dict[str, Any], config: dict[str, Any], split: str, boxes: str = 'gt') -> TopDownDataset:
+    """Training or validation persons.
+
+    Args:
+        experiment: `data_root` and `random_seed` are read.
+        config: the model configuration.
+        split: 'train' or 'val'.
+        boxes: 'gt' for annotated boxes, 'det' for the detector's.
+
+    Raises:
+        InputError: a file is missing or not what it should be.
+    """
+    root, data = Path(experiment['data_root']), config['data']
+    if not root.is_dir():
+        raise InputError(f'data_root {root}: no such folder; pass --data_root')
+    arguments = (DatasetInfo.from_dict(data['info']), root / data[f'{split}_annotations'],
+                 root / data[f'{split}_images'], data['image_size'], data['heatmap_size'], config[f'{split}_pipeline'])
+    seed = experiment['random_seed'] or 0
+    if data['type'] == 'mpii':
+        if boxes == 'det':
+            raise InputError("boxes 'det': MPII has annotated boxes only; pass --boxes gt")
+        return MpiiDataset(*arguments, seed=seed)
+    detections = None
+    if boxes == 'det':
+        detections = root / data['detections']
+        if not detections.is_file():
+            raise InputError(f'{detections}: no such detection file; or pass --boxes gt')
+    return CocoDataset(*arguments, detection_file=detections, score_threshold=config['eval']['score_threshold'],
+                       seed=seed)

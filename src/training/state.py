@@ -1,0 +1,138 @@
+"""Whole training states in files: what an exact continuation needs, checksummed.
+
+A state is every Parameter of the training step (network, optimizer, its step counter) and how far the training was.
+The file holds one line with format and SHA-256 of the rest, one line of JSON, and an `.npz` archive that is read
+without pickle.
+"""
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+
+from src.common.errors import InputError
+from src.common.files import atomic_path
+
+MAGIC = 'litehrnet-training-state-1'
+# Settings that may differ when a training goes on: they change no number of it, or only how long it lasts.
+FREE = ('device', 'device_id', 'model_config', 'experiment_tag', 'checkpoint_path', 'checkpoint_interval',
+        'keep_checkpoints', 'data_root', 'output_root', 'recipe', 'workers', 'cpu_threads', 'cpu_kernels',
+        'compile_cache', 'dataset_sink_mode', 'enable_graph_kernel', 'max_steps', 'skip_bad_images',
+        'max_bad_steps', 'distributed', 'resume', 'tensorboard',
+        'eval_interval', 'train.epochs')
+SECTIONS = ('model', 'data', 'train_pipeline', 'train')
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """How far a training was.
+
+    Attributes:
+        begun: when it began, seconds since 1970; the same for all states of one training.
+        done: steps done, those skipped for bad gradients included.
+        settings: as from `settings_that_count`.
+        arrays: every Parameter by name.
+    """
+
+    begun: float
+    done: int
+    settings: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+
+def settings_that_count(experiment: Mapping[str, Any], config: Mapping[str, Any], samples: int,
+                        ranks: int) -> dict[str, Any]:
+    """Everything that has a say in the numbers of a training, as JSON gives it back."""
+    found = {key: value for key, value in experiment.items() if key not in FREE}
+    for section in SECTIONS:
+        entries = config[section].items() if isinstance(config[section], dict) else [(None, config[section])]
+        found.update({f'{section}.{key}' if key else section: value for key, value in entries})
+    counts = {'train.epochs'} if config['train']['schedule'] == 'cosine' else set()
+    found = {key: value for key, value in found.items() if key not in FREE or key in counts}
+    return json.loads(json.dumps({**found, 'number of training samples': samples, 'number of devices': ranks}))
+
+
+def require_same_settings(saved: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+    """Compares settings.
+
+    Raises:
+        InputError: names the first key that differs, with both values.
+    """
+    for key in sorted(saved.keys() | now.keys()):
+        if saved.get(key) != now.get(key):
+            raise InputError(f'{path}: {key} was {saved.get(key)!r} and is now {now.get(key)!r}: an exact continuation '
+                             f'needs the same; or begin anew from the weights with --checkpoint_path')
+
+
+def _kept(step: nn.Cell) -> dict[str, ms.Parameter]:
+    # Learning rates come from the settings: more epochs make the list longer.
+    return {p.name: p for p in step.get_parameters() if not p.name.startswith('learning_rate')}
+
+
+def state_of(step: nn.Cell) -> dict[str, np.ndarray]:
+    """Copies of the arrays of a `TrainingState`."""
+    return {name: p.asnumpy().copy() for name, p in _kept(step).items()}
+
+
+def fill_step(step: nn.Cell, state: TrainingState, path: Path) -> None:
+    """Puts a state's arrays into the Parameters of the training step.
+
+    Raises:
+        InputError: they are not those of this step.
+    """
+    parameters = _kept(step)
+    odd = parameters.keys() ^ state.arrays.keys() or {
+        name for name, p in parameters.items() if tuple(p.shape) != state.arrays[name].shape}
+    if odd:
+        raise InputError(f'{path}: {len(odd)} entries do not fit this training ({sorted(odd)[0]}); it was written by '
+                         'another version or optimizer: begin anew from the weights with --checkpoint_path')
+    for name, parameter in parameters.items():
+        parameter.set_data(ms.Tensor(state.arrays[name], parameter.dtype))
+
+
+def write_state(state: TrainingState, path: Path) -> None:
+    """Writes `path`, whole or not at all.
+
+    Raises:
+        OSError: the disk is full.
+        InputError: the folder can't be written to.
+    """
+    archive = io.BytesIO()
+    np.savez(archive, **state.arrays)
+    head = json.dumps({'begun': state.begun, 'done': state.done, 'settings': state.settings})
+    rest = head.encode() + b'\n' + archive.getvalue()
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(f'{MAGIC} {hashlib.sha256(rest).hexdigest()}\n'.encode() + rest)
+
+
+def read_state(path: Path) -> TrainingState:
+    """Reads what `write_state` wrote.
+
+    Raises:
+        InputError: the file is absent, of another kind, truncated or altered.
+    """
+    try:
+        first, _, rest = path.read_bytes().partition(b'\n')
+    except OSError as error:
+        raise InputError(f'{path}: cannot be read ({error.strerror})') from error
+    magic, _, digest = first.partition(b' ')
+    if magic != MAGIC.encode():
+        raise InputError(f'{path}: no training state of this version, or damaged')
+    if hashlib.sha256(rest).hexdigest().encode() != digest:
+        raise InputError(f'{path}: damaged (its checksum differs)')
+    try:
+        head, _, archive = rest.partition(b'\n')
+        fields = json.loads(head)
+        with np.load(io.BytesIO(archive), allow_pickle=False) as arrays:
+            return TrainingState(float(fields['begun']), int(fields['done']), dict(fields['settings']), dict(arrays))
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(f'{path}: no training state of this version, or damaged') from error

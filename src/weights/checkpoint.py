@@ -1,0 +1,297 @@
+"""Weights between files and networks: official PyTorch `.pth` and MindSpore `.ckpt`.
+
+A network's parameters bear the official names, but for BN, which MindSpore words differently (`BN_NAMES`); PyTorch's
+counter `num_batches_tracked` has no counterpart. Every entry of a file must find its parameter and the reverse.
+Names and shapes are handled with numpy; MindSpore is imported where a network is filled or saved.
+"""
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from src.common.errors import InputError
+from src.common.files import atomic_path, check_digest, drop_digest, write_digest
+from src.weights.pth import read_pth
+
+if TYPE_CHECKING:
+    from mindspore import nn
+
+BN_NAMES = {'weight': 'gamma', 'bias': 'beta', 'running_mean': 'moving_mean', 'running_var': 'moving_variance'}
+TORCH_NAMES = {ours: theirs for theirs, ours in BN_NAMES.items()}
+COUNTER = 'num_batches_tracked'
+WRAPPERS = ('state_dict', 'model_state_dict', 'model_state', 'model')
+EMA_WRAPPERS = ('ema_state_dict', 'state_dict_ema', 'model_ema')
+HEAD = ('keypoint_head.final_layer.weight', 'keypoint_head.final_layer.bias')
+TORCH_SUFFIXES = ('.pth', '.pt')
+PUBLISHED = {('LITE', (40, 80, 160, 320)): 'litehrnet', ('NAIVE', (30, 60, 120, 240)): 'naive_litehrnet',
+             ('NAIVE', (40, 80, 160, 320)): 'wider_naive_litehrnet'}
+DEPTHS = {(2, 4, 2): 18, (3, 8, 3): 30}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What tells one Lite-HRNet from another; the fields are arguments of `src.model.LiteHRNet`."""
+
+    stage_modules: tuple[int, ...]
+    stage_channels: tuple[int, ...]
+    module: str
+    num_joints: int
+
+    @property
+    def name(self) -> str:
+        """'litehrnet_18' and its like where published, else a description."""
+        family = PUBLISHED.get((self.module, self.stage_channels))
+        if family and self.stage_modules in DEPTHS:
+            return f'{family}_{DEPTHS[self.stage_modules]}'
+        return (f'{self.module.lower()} Lite-HRNet with {"-".join(map(str, self.stage_modules))} modules of '
+                f'{"-".join(map(str, self.stage_channels))} channels')
+
+
+def _some(names: Iterable[str], count: int = 4) -> str:
+    names = sorted(names)
+    return ', '.join(names[:count]) + (f' and {len(names) - count} more' if len(names) > count else '')
+
+
+def recognise(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
+    """Reads from parameter names and shapes (of either kind) which network they belong to.
+
+    Raises:
+        InputError: they are not of a Lite-HRNet with its head.
+    """
+    votes: dict[int, Counter] = {}  # of all entries of a head layer: a single misshapen one must not decide
+    modules: dict[int, int] = {}
+    for name, shape in shapes.items():
+        project = re.match(r'backbone\.head_layer\.projects\.(\d+)\.depthwise_conv\.', name)
+        if project and shape:
+            votes.setdefault(int(project[1]), Counter())[shape[0]] += 1
+        stage = re.match(r'backbone\.stage(\d+)\.(\d+)\.', name)
+        if stage:
+            modules[int(stage[1])] = max(modules.get(int(stage[1]), 0), int(stage[2]) + 1)
+    lite = any('.cross_resolution_weighting.' in name for name in shapes)
+    naive = any(re.match(r'backbone\.stage\d+\.\d+\.layers\.\d+\.\d+\.branch2\.', name) for name in shapes)
+    if lite == naive or sorted(votes) != list(range(len(modules) + 1)) or sorted(modules) != list(range(len(modules))):
+        raise InputError('no Lite-HRNet: its stages and head are not among the '
+                         f'{len(shapes)} entries ({_some(shapes) or "none"}); give a Lite-HRNet checkpoint')
+    lost = set(HEAD) - set(shapes)
+    if lost:
+        raise InputError(f'missing {_some(lost)} (a backbone without its head?); give a checkpoint of a whole network')
+    widths = tuple(votes[p].most_common(1)[0][0] for p in sorted(votes, reverse=True))  # projects go from low to high
+    return Architecture(tuple(modules[s] for s in sorted(modules)), widths, 'LITE' if lite else 'NAIVE',
+                        next(iter(shapes[HEAD[0]]), 0))
+
+
+def _official_name(name: str) -> str:
+    while name.startswith('module.'):  # DataParallel, mmengine's AveragedModel
+        name = name[len('module.'):]
+    if name.startswith('head.'):  # MMPose 1.x
+        return f'keypoint_{name}'
+    if re.match(r'(stem|transition\d+|stage\d+|head_layer)\.', name):  # a backbone saved by itself
+        return f'backbone.{name}'
+    return name
+
+
+def _official(entries: Mapping[str, object]) -> dict[str, object]:
+    named: dict[str, object] = {}
+    for name, value in entries.items():
+        official = _official_name(str(name))
+        if official.startswith('data_preprocessor.') or official == 'steps':  # MMPose 1.x, mmengine's EMA counter
+            continue
+        if official in named:
+            raise InputError(f'{official} stands twice in the checkpoint (once as {name}); remove one')
+        named[official] = value
+    return named
+
+
+def official_state(raw: Mapping[str, object], ema: bool = False) -> dict[str, np.ndarray]:
+    """Finds the weights in a PyTorch checkpoint and gives them their official names.
+
+    Understands MMPose 0.x and 1.x names, wrappers and `module.` prefixes. Moving averages (EMA) are separate entries:
+    `ema_state_dict` (mmengine), `state_dict_ema` (timm), or `ema_` + name with `_` for `.` among the weights
+    (mmcv 0.x, parameters only: BN statistics are shared). Beware: mmengine, and mmcv where its hook runs before the
+    checkpoint's, swap the two when saving, so there the plain entries are the averages.
+
+    Args:
+        raw: what `read_pth` gives.
+        ema: take the entries stored under EMA names.
+
+    Raises:
+        InputError: an entry is no tensor, stands twice, or EMA is asked for and not there.
+    """
+    wrapper = next((key for key in WRAPPERS if isinstance(raw.get(key), Mapping)), None)
+    ema_wrapper = next((key for key in EMA_WRAPPERS if isinstance(raw.get(key), Mapping)), None)
+    plain = _official(raw[wrapper] if wrapper else {} if ema_wrapper else raw)
+    averages = {name: value for name, value in plain.items() if name.startswith('ema_')}
+    plain = {name: value for name, value in plain.items() if name not in averages}
+    if not ema:
+        if ema_wrapper and not plain:
+            raise InputError('holds EMA weights only; convert it with --ema')
+        if averages or ema_wrapper:
+            logger.warning('the EMA weights in the checkpoint (%s) are ignored', ema_wrapper or 'ema_*')
+        state = plain
+    elif ema_wrapper:
+        state = _official(raw[ema_wrapper])
+    elif averages:
+        flat = {f'ema_{name.replace(".", "_")}': name for name in plain}
+        state = {**plain, **{flat.get(name, name): value for name, value in averages.items()}}
+    else:
+        raise InputError('no EMA weights in the checkpoint; leave --ema away')
+    odd = {f'{name} ({value!r:.40})' for name, value in state.items() if not isinstance(value, np.ndarray)}
+    if odd:
+        raise InputError(f'not weights: {_some(odd)}; the file must hold a state_dict of tensors')
+    return state
+
+
+def to_mindspore(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Official names to ours: BN entries renamed, counters dropped. Names that are no BN's stay as they are.
+
+    Raises:
+        InputError: some BN layers have their counter and others not.
+    """
+    stems = {name.rpartition('.')[0] for name in state if name.endswith(('.running_mean', '.running_var'))}
+    lost = [f'{stem}.{COUNTER}' for stem in stems if f'{stem}.{COUNTER}' not in state]
+    if 0 < len(lost) < len(stems):  # files from before PyTorch 0.4.1 have none
+        raise InputError(f'{len(lost)} missing: {_some(lost)}; the checkpoint is damaged')
+    named = {}
+    for name, value in state.items():
+        stem, _, leaf = name.rpartition('.')
+        if stem not in stems:
+            named[name] = value
+        elif leaf != COUNTER:
+            named[f'{stem}.{BN_NAMES.get(leaf, leaf)}'] = value
+    return named
+
+
+def _torch_name(name: str) -> str:
+    stem, _, leaf = name.rpartition('.')
+    return f'{stem}.{TORCH_NAMES.get(leaf, leaf)}'
+
+
+def to_torch(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Our names to the official ones, in PyTorch's order inside each BN; counters become int64 zeros."""
+    state: dict[str, np.ndarray] = {}
+    for name, value in params.items():
+        stem, _, leaf = name.rpartition('.')
+        if leaf not in TORCH_NAMES:
+            state[name] = value
+        elif f'{stem}.{COUNTER}' not in state:
+            state.update({f'{stem}.{theirs}': params[f'{stem}.{ours}'] for theirs, ours in BN_NAMES.items()})
+            state[f'{stem}.{COUNTER}'] = np.zeros((), np.int64)
+    return state
+
+
+def read_state(path: Path | str, ema: bool = False) -> dict[str, np.ndarray]:
+    """Reads a `.pth` or `.ckpt` file into arrays under our names.
+
+    Raises:
+        InputError: the file is absent, damaged, of another kind, or not a state_dict.
+    """
+    path = Path(path)
+    if path.suffix in TORCH_SUFFIXES:
+        raw = read_pth(path)
+        try:
+            return to_mindspore(official_state(raw, ema))
+        except InputError as error:
+            raise InputError(f'{path}: {error}') from error
+    if path.suffix != '.ckpt':
+        raise InputError(f'{path}: unknown suffix {path.suffix!r}; give a .ckpt, .pth or .pt file')
+    if ema:
+        raise InputError(f'{path}: a .ckpt file has no EMA weights; leave --ema away')
+    if not path.is_file():
+        raise InputError(f'{path}: no such file; check the path')
+    check_digest(path)
+    import mindspore as ms
+    try:
+        return {name: value.asnumpy() for name, value in ms.load_checkpoint(str(path)).items()}
+    except Exception as error:  # its kind differs between releases of MindSpore
+        raise InputError(f'{path}: not a whole MindSpore checkpoint; make or fetch it again') from error
+
+
+def network_state(network: nn.Cell) -> dict[str, np.ndarray]:
+    """Copies of a network's parameters by name, in the order of the official checkpoints."""
+    return {name: parameter.asnumpy().copy() for name, parameter in network.parameters_and_names()}
+
+
+def fill_network(network: nn.Cell, state: Mapping[str, np.ndarray], path: Path | str, *,
+                 new_head: bool = False) -> str | None:
+    """Puts `state` (as from `read_state`) into a network, all of it or, after an error, nothing.
+
+    Args:
+        network: what is filled.
+        state: arrays by name.
+        path: the file they are from, for messages.
+        new_head: with another number of joints in `state`, leave the last layer as it is and fill the rest.
+
+    Returns:
+        Where `new_head` was made use of, what to tell the user.
+
+    Raises:
+        InputError: `state` is of another network, or has unknown, missing, misshapen or non-finite entries.
+    """
+    import mindspore as ms
+    parameters = dict(network.parameters_and_names())
+    shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+    wrong = _mismatches(shapes, state)
+    if wrong:
+        try:
+            held, wanted = recognise({name: value.shape for name, value in state.items()}), recognise(shapes)
+        except InputError as error:
+            raise InputError(f'{path}: {error}') from error
+        if new_head and set(wrong) == {'misshapen'} and replace(held, num_joints=wanted.num_joints) == wanted:
+            kept = {name: value for name, value in state.items() if name not in HEAD}
+            fill_network(network, {**network_state(network), **kept}, path)
+            return (f'{path}: has {held.num_joints} joints, this training {wanted.num_joints}: '
+                    f'{HEAD[0].rpartition(".")[0]} begins anew, all else is kept')
+        if held != wanted:
+            raise InputError(f'{path}: holds {held.name} ({held.num_joints} joints), the network is {wanted.name} '
+                             f'({wanted.num_joints} joints); choose the model_config of that name')
+        spell = _torch_name if Path(path).suffix in TORCH_SUFFIXES else str
+        listed = '; '.join(f'{len(names)} {kind}: {_some(map(spell, names))}' for kind, names in wrong.items())
+        raise InputError(f'{path}: does not fit {wanted.name}: {listed}')
+    for name, parameter in parameters.items():
+        parameter.set_data(ms.Tensor(np.ascontiguousarray(state[name], np.float32)))
+    return None
+
+
+def _mismatches(shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
+    common = shapes.keys() & state.keys()
+    wrong = {'unknown': state.keys() - shapes.keys(), 'missing': shapes.keys() - state.keys(),
+             'misshapen': [name for name in common if state[name].shape != shapes[name]],
+             'not finite': [name for name in common if not np.isfinite(state[name]).all()]}
+    return {kind: list(names) for kind, names in wrong.items() if names}
+
+
+def load_network(network: nn.Cell, path: Path | str, ema: bool = False, *, new_head: bool = False) -> str | None:
+    """Fills a network from a `.ckpt` or an official `.pth` file; `new_head` and what is returned as `fill_network`'s.
+
+    Raises:
+        InputError: as `read_state` and `fill_network`.
+    """
+    return fill_network(network, read_state(path, ema), path, new_head=new_head)
+
+
+def save_network(network: nn.Cell, path: Path | str) -> None:
+    """Writes the network's parameters, nothing else, to `path` (ends in .ckpt), whole or not at all; and its checksum.
+
+    Raises:
+        InputError: the folder can't be written to.
+    """
+    import mindspore as ms
+    with atomic_path(path) as temporary:
+        mode = temporary.stat().st_mode
+        try:
+            ms.save_checkpoint([{'name': name, 'data': p} for name, p in network.parameters_and_names()],
+                               str(temporary))
+        finally:
+            temporary.with_suffix('.tmp').unlink(missing_ok=True)  # MindSpore's own, left where the disk is full
+        temporary.chmod(mode)  # MindSpore leaves it read-only
+        drop_digest(Path(path))
+    write_digest(Path(path))

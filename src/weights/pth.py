@@ -1,0 +1,212 @@
+"""PyTorch checkpoint files, read and written with numpy alone.
+
+Only tensors are wanted of such a file, and PyTorch's package pulls gigabytes of CUDA libraries for them. More
+important: a checkpoint is a pickle, and an ordinary unpickler runs whatever the file says. The one here knows the few
+names that tensors need and turns all others into inert `Foreign` objects, so no code from a file is ever run.
+
+Formats (torch/serialization.py of PyTorch 2.x): since 1.6 a zip archive with `data.pkl` and one record per storage;
+before, a row of pickles followed by the raw storages.
+"""
+from __future__ import annotations
+
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from src.common.errors import InputError
+from src.common.files import atomic_path
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+STORAGES = {'Double': '<f8', 'Float': '<f4', 'Half': '<f2', 'BFloat16': 'bfloat16', 'Long': '<i8', 'Int': '<i4',
+            'Short': '<i2', 'Char': 'i1', 'Byte': 'u1', 'Bool': '?', 'ComplexFloat': '<c8', 'ComplexDouble': '<c16'}
+
+
+class Foreign:
+    """Stands for an object of a class that tensors don't need; swallows whatever the pickle does to it."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Foreign:
+        return object.__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Foreign:
+        return self
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def append(self, value: Any) -> None:
+        """Swallows an item."""
+
+    def extend(self, values: Any) -> None:
+        """Swallows items."""
+
+    def __repr__(self) -> str:
+        return f'<{type(self).__name__}>'
+
+
+def _parameter(data: Any, *_: Any) -> Any:
+    return data
+
+
+def _tensor(storage: tuple[np.ndarray, str], offset: int, size: tuple[int, ...], stride: tuple[int, ...],
+            *_: Any) -> np.ndarray:
+    values, kind = storage
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride))
+    if len(size) != len(stride) or min((offset, *size, *stride)) < 0 or (0 not in size and last >= len(values)):
+        raise ValueError('a tensor reaches beyond its storage')
+    strides = tuple(step * values.itemsize for step in stride)
+    array = np.lib.stride_tricks.as_strided(values[offset:], size, strides).copy()
+    return (array.astype(np.uint32) << 16).view(np.float32) if kind == 'bfloat16' else array
+
+
+KNOWN = {('collections', 'OrderedDict'): OrderedDict, ('torch', 'Size'): tuple,
+         ('torch._utils', '_rebuild_tensor'): _tensor, ('torch._utils', '_rebuild_tensor_v2'): _tensor,
+         ('torch._utils', '_rebuild_parameter'): _parameter}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Rebuilds dicts, lists and tensors. `storage(key, dtype, count)` gives a storage's values as a flat array."""
+
+    def __init__(self, file: BinaryIO, storage: Callable[[str, np.dtype, int], np.ndarray]) -> None:
+        super().__init__(file, encoding='utf-8')
+        self.storage = storage
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == 'torch' and name.endswith('Storage') and name[:-7] in STORAGES:
+            return STORAGES[name[:-7]]
+        return KNOWN.get((module, name)) or type(f'{module}.{name}', (Foreign,), {})
+
+    def persistent_load(self, pid: tuple) -> Any:
+        if pid[0] != 'storage':
+            return pid[1]
+        kind, key, count = pid[1], pid[2], pid[4]
+        if kind not in STORAGES.values():
+            raise ValueError(f'storage type {kind!r} is unknown')
+        values = self.storage(key, np.dtype('<u2' if kind == 'bfloat16' else kind), count)
+        if len(pid) > 5 and pid[5] is not None:  # pre-1.6: a window on another storage
+            _, offset, count = pid[5]
+            values = values[offset:offset + count]
+        return values, kind
+
+
+def _read_zip(path: Path) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        pickles = [name for name in archive.namelist() if name.endswith('/data.pkl')]
+        if len(pickles) != 1:
+            raise ValueError('a zip archive, but not of PyTorch')
+        root = pickles[0][:-len('data.pkl')]
+        if f'{root}byteorder' in archive.namelist() and archive.read(f'{root}byteorder') != b'little':
+            raise ValueError('written on a big-endian machine')
+
+        def storage(key: str, dtype: np.dtype, count: int) -> np.ndarray:
+            return np.frombuffer(archive.read(f'{root}data/{key}'), dtype, count)
+
+        with archive.open(pickles[0]) as file:
+            return _Unpickler(file, storage).load()
+
+
+def _read_legacy(path: Path) -> Any:
+    def absent(key: str, dtype: np.dtype, count: int) -> np.ndarray:
+        if not 0 <= count * dtype.itemsize <= path.stat().st_size:
+            raise ValueError('a storage is larger than the file')
+        storages[key] = np.zeros(count, dtype)
+        return storages[key]
+
+    storages: dict[str, np.ndarray] = {}
+    with open(path, 'rb') as file:
+        if _Unpickler(file, absent).load() != LEGACY_MAGIC or _Unpickler(file, absent).load() != 1001:
+            raise ValueError('no PyTorch file')
+        if not _Unpickler(file, absent).load().get('little_endian', True):
+            raise ValueError('written on a big-endian machine')
+        start = file.tell()
+        _Unpickler(file, absent).load()  # the storages come after the tensors: read once to learn where and which
+        for key in _Unpickler(file, absent).load():
+            dtype, count = storages[key].dtype, struct.unpack('<q', file.read(8))[0]
+            if count != len(storages[key]):
+                raise ValueError(f'storage {key} has another size than announced')
+            storages[key] = np.frombuffer(file.read(count * dtype.itemsize), dtype, count)
+        file.seek(start)
+        return _Unpickler(file, lambda key, dtype, count: storages[key]).load()
+
+
+def read_pth(path: Path | str) -> dict:
+    """Reads a checkpoint as `torch.load` would, tensors as numpy arrays of their own (bfloat16 as float32).
+
+    What is no tensor, number, string, dict or list (run logs, optimizer classes) becomes a `Foreign`.
+
+    Raises:
+        InputError: the file is absent, cut off, damaged, or holds no dict.
+    """
+    path = Path(path)
+    try:
+        raw = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
+    except OSError as error:
+        raise InputError(f'{path}: cannot be read ({error.strerror})') from error
+    except Exception as error:  # a damaged pickle can raise anything
+        raise InputError(f'{path}: not a whole PyTorch checkpoint; fetch it again '
+                         f'({type(error).__name__}: {" ".join(str(error).split())})') from error
+    if not isinstance(raw, dict):
+        raise InputError(f'{path}: holds {type(raw).__name__}, not a dict of weights; save model.state_dict() instead')
+    return raw
+
+
+def _global(module: str, name: str) -> bytes:
+    return b'c' + f'{module}\n{name}\n'.encode()
+
+
+def _pickled(value: Any) -> bytes:
+    """Pickle protocol 2 of a value without PyTorch at hand; opcodes as in Python's pickletools."""
+    if isinstance(value, bool):
+        return b'\x88' if value else b'\x89'
+    if isinstance(value, int):
+        return b'J' + struct.pack('<i', value)
+    if isinstance(value, str):
+        text = value.encode()
+        return b'X' + struct.pack('<I', len(text)) + text
+    if isinstance(value, tuple):
+        return b'(' + b''.join(map(_pickled, value)) + b't'
+    if isinstance(value, Mapping):
+        empty = _global('collections', 'OrderedDict') + b')R' if isinstance(value, OrderedDict) else b'}'
+        return empty + b'(' + b''.join(_pickled(k) + _pickled(v) for k, v in value.items()) + b'u'
+    return value.opcodes
+
+
+class _Record:
+    """A tensor in the pickle: the call that rebuilds it from storage `key`."""
+
+    def __init__(self, key: str, array: np.ndarray) -> None:
+        kind = next(k for k, dtype in STORAGES.items() if dtype != 'bfloat16' and np.dtype(dtype) == array.dtype)
+        strides = tuple(n // array.itemsize for n in array.strides)
+        storage = (b'(' + _pickled('storage') + _global('torch', f'{kind}Storage') + _pickled(key) + _pickled('cpu')
+                   + _pickled(array.size) + b'tQ')
+        self.opcodes = (_global('torch._utils', '_rebuild_tensor_v2') + b'(' + storage + _pickled(0)
+                        + _pickled(array.shape) + _pickled(strides) + _pickled(False) + _pickled(OrderedDict()) + b'tR')
+
+
+def write_pth(path: Path | str, state_dict: Mapping[str, np.ndarray], meta: Mapping[str, Any] | None = None) -> None:
+    """Writes `{'state_dict': ..., 'meta': ...}` in the zip format; `torch.load(weights_only=True)` reads it.
+
+    Args:
+        path: file to write, as a whole or not at all.
+        state_dict: arrays by name, in the order wanted; any dtype of `STORAGES` but bfloat16.
+        meta: strings, int32 numbers and dicts of them.
+    """
+    path = Path(path)
+    arrays = {str(i): np.array(a, order='C') for i, a in enumerate(state_dict.values())}
+    records = OrderedDict((name, _Record(key, a)) for name, (key, a) in zip(state_dict, arrays.items()))
+    data = b'\x80\x02' + _pickled({'state_dict': records, 'meta': dict(meta or {})}) + b'.'
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, 'w') as archive:
+        for name, content in [('data.pkl', data), ('byteorder', b'little'),
+                              *((f'data/{key}', a.tobytes()) for key, a in arrays.items()), ('version', b'3\n')]:
+            archive.writestr(zipfile.ZipInfo(f'{path.stem}/{name}'), content)  # no date: same weights, same bytes
