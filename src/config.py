@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from src.common.errors import InputError
-from src.mmpose.coco import load_json
+from src.common.inputs import load_json
 from src.mmpose.own_data import whole_info
 from src.mmpose.transforms import TRANSFORMS
 from src.settings.checks import check

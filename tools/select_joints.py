@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.common.errors import InputError, run
 from src.common.files import atomic_path
-from src.mmpose.coco import load_json, numbers, reading
+from src.common.inputs import as_input_error, load_json, numbers
 from src.mmpose.own_data import read_category
 
 
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     limbs = [[numbers_of[a], numbers_of[b]] for a, b in category['skeleton'] if a in numbers_of and b in numbers_of]
     persons: list[dict[str, Any]] = []
     for annotation in content['annotations']:
-        with reading(file, f'annotation {annotation.get("id")}'):
+        with as_input_error(file, f'annotation {annotation.get("id")}'):
             if annotation.get('keypoints'):
                 old = numbers(annotation['keypoints'], 3 * len(category['joint_names'])).reshape(-1, 3)
                 new = derive(old, list(joints.values()))

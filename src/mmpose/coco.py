@@ -5,25 +5,24 @@ those of https://cocodataset.org/#format-data and of its keypoint results.
 """
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from src.common.errors import InputError
+from src.common.inputs import as_input_error, load_json, numbers, require_exists
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.geometry import clip_box
 from src.mmpose.transforms import Compose
 
 PERSON = 1
-FAR = 1e9  # pixels; float32 arithmetic holds well beyond it
+MAX_COORDINATE = 1e9  # pixels; float32 arithmetic holds well beyond it
 
 
-def _with_window(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _ensure_center_scale(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
     # In older MMPose 0.x the data set made centre and scale of the box, and pipelines had no step for it.
     types = [step.get('type') for step in pipeline if isinstance(step, dict)]
     if 'TopDownAffine' not in types or 'TopDownGetBboxCenterScale' in types:
@@ -69,7 +68,7 @@ class TopDownDataset:
                  pipeline: list[dict[str, Any]], seed: int = 0) -> None:
         """Sets up an empty data set; see `CocoDataset` for the arguments."""
         self.info = info
-        self.compose = Compose(_with_window(pipeline))
+        self.compose = Compose(_ensure_center_scale(pipeline))
         self.records: list[dict[str, Any]] = []
         self.categories, self.skipped = [PERSON], 0
         self._seed = seed
@@ -138,11 +137,11 @@ class CocoDataset(TopDownDataset):
         super().__init__(info, image_size, heatmap_size, pipeline, seed)
         self._file, self._image_dir = Path(annotation_file), Path(image_dir)
         content = load_json(self._file)
-        with reading(self._file, 'the file'):
+        with as_input_error(self._file, 'the file'):
             images, annotations = content['images'], content['annotations']
             self.categories = [category['id'] for category in content.get('categories', ())
                                if category.get('keypoints')] or [PERSON]
-        require(self._image_dir)
+        require_exists(self._image_dir)
         self._images = self._by_id('image', images)
         annotations = self._by_id('annotation', annotations)
         if detection_file is None:
@@ -152,10 +151,10 @@ class CocoDataset(TopDownDataset):
 
     def _by_id(self, what: str, items: Sequence[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
         found: dict[Any, dict[str, Any]] = {}
-        with reading(self._file, f'an {what}'):
+        with as_input_error(self._file, f'an {what}'):
             for item in items:
                 if item['id'] in found:
-                    raise InputError(f'{self._file}: {what} id {item["id"]} stands there twice; ids must differ')
+                    raise InputError(f'{self._file}: duplicate {what} id {item["id"]}; give each a number of its own')
                 found[item['id']] = item
         return found
 
@@ -164,7 +163,7 @@ class CocoDataset(TopDownDataset):
         persons: dict[Any, list[dict[str, Any]]] = {image_id: [] for image_id in self._images}
         for annotation in annotations:
             what = f'annotation {annotation["id"]}'
-            with reading(self._file, what):
+            with as_input_error(self._file, what):
                 if annotation['image_id'] not in persons:
                     raise InputError(f'{self._file}: {what}: image {annotation["image_id"]!r} is not in the file')
                 person = self._person(annotation)
@@ -183,8 +182,8 @@ class CocoDataset(TopDownDataset):
             return None
         image = self._images[annotation['image_id']]
         keypoints = numbers(annotation['keypoints'], 3 * self.info.num_joints).reshape(-1, 3)
-        if not (np.abs(keypoints) < FAR).all():
-            raise ValueError(f'its keypoints are not all finite and below {FAR:.0e}')
+        if not (np.abs(keypoints) < MAX_COORDINATE).all():
+            raise ValueError(f'its keypoints are not all finite and below {MAX_COORDINATE:.0e}')
         box = numbers(annotation['bbox'], 4)
         box = clip_box(box.tolist(), image['width'], image['height']) if np.isfinite(box).all() else None
         if not box or not annotation.get('area', 1) > 0:
@@ -211,7 +210,7 @@ class CocoDataset(TopDownDataset):
         if not isinstance(detections, list):
             raise InputError(f'{file}: not a list of detections; give a COCO result file')
         for number, detection in enumerate(detections):
-            with reading(file, f'detection {number}'):
+            with as_input_error(file, f'detection {number}'):
                 box, score = numbers(detection['bbox'], 4), float(detection['score'])
                 if detection['image_id'] not in self._images:
                     raise InputError(f'{file}: detection {number}: image {detection["image_id"]!r} '
@@ -227,44 +226,3 @@ class CocoDataset(TopDownDataset):
                 self.records[-1]['bbox_id'] = len(self.records) - 1
         if not self.records:
             raise InputError(f'{file}: no box of category {self.categories} with a score of {threshold} or more')
-
-
-def require(path: Path) -> Path:
-    """Returns an existing path, raises InputError naming the first part of it that is missing otherwise."""
-    if not path.exists():
-        missing = next(part for part in (*reversed(path.parents), path) if not part.exists())
-        raise InputError(f'{path}: {missing} does not exist; check the data root and its layout')
-    return path
-
-
-def load_json(path: Path) -> Any:
-    """Reads a JSON file; InputError where it is missing, unreadable or no JSON."""
-    try:
-        return json.loads(require(path).read_bytes())
-    except OSError as error:
-        raise InputError(f'{path}: cannot be read ({error.strerror})') from error
-    except InputError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise InputError(f'{path}: not a JSON file ({error})') from error
-
-
-@contextmanager
-def reading(file: Path, what: str) -> Iterator[None]:
-    """Turns what goes wrong while reading an entry of a file into an InputError that names both."""
-    try:
-        yield
-    except InputError:
-        raise
-    except KeyError as error:
-        raise InputError(f'{file}: {what} has no key {error}; is the file of the right kind?') from error
-    except (TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise InputError(f'{file}: {what} is malformed ({error}); is the file of the right kind?') from error
-
-
-def numbers(values: Any, count: int) -> np.ndarray:
-    """A flat list of exactly `count` numbers as float64 (count,); ValueError or TypeError otherwise."""
-    array = np.asarray(values, np.float64)
-    if array.shape != (count,):
-        raise ValueError(f'{count} numbers expected where there are {array.size}')
-    return array

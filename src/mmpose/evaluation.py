@@ -14,7 +14,7 @@ import numpy as np
 
 from src.common.errors import InputError
 from src.common.files import atomic_path
-from src.mmpose.coco import load_json
+from src.common.inputs import load_json
 from src.mmpose.nms import oks_nms, soft_oks_nms
 
 METRICS = ('AP', 'AP50', 'AP75', 'APM', 'APL', 'AR', 'AR50', 'AR75', 'ARM', 'ARL')

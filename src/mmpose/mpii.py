@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from src.common.errors import InputError
-from src.mmpose.coco import TopDownDataset, load_json, numbers, reading, require
+from src.common.inputs import as_input_error, load_json, numbers, require_exists
+from src.mmpose.coco import TopDownDataset
 from src.mmpose.dataset_info import DatasetInfo
 
 CENTER_SHIFT = 15.0  # pixels per scale unit downwards, so that the window doesn't cut the feet off
@@ -30,11 +31,11 @@ class MpiiDataset(TopDownDataset):
         super().__init__(info, image_size, heatmap_size, pipeline, seed)
         file, folder = Path(annotation_file), Path(image_dir)
         persons = load_json(file)
-        require(folder)
+        require_exists(folder)
         if not isinstance(persons, list) or not persons:
             raise InputError(f'{file}: not a list of persons; give an MPII annotation file such as mpii_train.json')
         for number, person in enumerate(persons):
-            with reading(file, f'person {number}'):
+            with as_input_error(file, f'person {number}'):
                 self.records.append({**self._record(person, folder), 'bbox_id': number})
 
     def _record(self, person: dict[str, Any], folder: Path) -> dict[str, Any]:

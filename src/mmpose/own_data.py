@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from src.common.errors import InputError
-from src.mmpose.coco import load_json, reading
+from src.common.inputs import as_input_error, load_json
 from src.mmpose.dataset_info import DatasetInfo, mirror_pairs
 
 # COCO's sigmas run from 0.025 (eyes) to 0.107 (hips). Those of a new kind of joint are unknown; one value between them
@@ -28,7 +28,7 @@ def read_category(file: Path) -> dict[str, Any]:
         InputError: no category names its joints, two differ in them, or a limb's joint does not exist.
     """
     content = load_json(file)
-    with reading(file, 'categories'):
+    with as_input_error(file, 'categories'):
         named = [category for category in content['categories'] if category.get('keypoints')]
         if not named:
             raise InputError(f'{file}: no entry of categories names its keypoints; add them there, or give them as '
@@ -63,7 +63,7 @@ def complete_info(given: dict[str, Any], annotation_file: Path) -> dict[str, Any
     """
     base = read_category(annotation_file) if 'joint_names' not in given else dict(name='own', skeleton=())
     info = {**base, 'sigmas': DEFAULT_SIGMA, 'upper_body': (), **given}
-    with reading(annotation_file, 'dataset_info'):
+    with as_input_error(annotation_file, 'dataset_info'):
         names = info['joint_names'] = [str(name) for name in info['joint_names']]
         info.setdefault('flip_pairs', mirror_pairs(names))
         numbers = {name: number for number, name in enumerate(names)}

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from src.common.errors import InputError
-from src.mmpose.coco import PERSON, load_json, numbers, reading
+from src.common.inputs import as_input_error, load_json, numbers
+from src.mmpose.coco import PERSON
 from src.prediction.media import Frame
 
 Boxes = Callable[[Frame], np.ndarray]  # (N, 5) x, y, width, height in pixels, score
@@ -25,7 +26,7 @@ def image_ids(annotations: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing or of another kind.
     """
-    with reading(annotations, 'the file'):
+    with as_input_error(annotations, 'the file'):
         return {Path(image['file_name']).name: image['id'] for image in load_json(annotations)['images']}
 
 
@@ -48,7 +49,7 @@ def from_file(file: Path, ids: dict[str, Any], score_threshold: float) -> Boxes:
     if not isinstance(content, list):
         raise InputError(f'{file}: not a list of detections; give a COCO result file')
     for number, entry in enumerate(content):
-        with reading(file, f'detection {number}'):
+        with as_input_error(file, f'detection {number}'):
             box, score = numbers(entry['bbox'], 4), float(entry['score'])
             name = entry.get('file_name') or names.get(entry.get('image_id'))
             if name is None and not ids:

@@ -26,7 +26,7 @@ import numpy as np
 from munkres import Munkres
 
 from src.common.errors import InputError
-from src.mmpose.coco import load_json, numbers, reading
+from src.common.inputs import as_input_error, load_json, numbers
 from src.mmpose.dataset_info import DatasetInfo
 
 KINDS = ('good', 'jitter', 'inversion', 'swap', 'miss')
@@ -105,14 +105,14 @@ def read_truth(file: Path, info: DatasetInfo) -> tuple[list[Truth], dict[Any, st
     content = load_json(file)
     if isinstance(content, list):
         raise InputError(f"{file}: a list, as MPII's annotations are; give keypoint annotations in COCO's format")
-    with reading(file, 'the file'):
+    with as_input_error(file, 'the file'):
         names = {image['id']: str(image['file_name']) for image in content['images']}
         annotations = content['annotations']
     persons: dict[Any, list[tuple[Any, ...]]] = {image_id: [] for image_id in names}
     ignored: dict[Any, list[np.ndarray]] = {image_id: [] for image_id in names}
     for number, annotation in enumerate(annotations):
         name = annotation.get('id', number) if isinstance(annotation, dict) else number
-        with reading(file, f'annotation {name}'):
+        with as_input_error(file, f'annotation {name}'):
             box = numbers(annotation['bbox'], 4)
             joints = numbers(annotation.get('keypoints', [0] * 3 * info.num_joints), 3 * info.num_joints).reshape(-1, 3)
             if not np.isfinite([*box, *joints.ravel()]).all():
@@ -143,7 +143,7 @@ def read_results(file: Path, images: Collection[Any], info: DatasetInfo) -> list
     if not isinstance(results, list):
         raise InputError(f'{file}: not a list of persons; give the result file of eval.py')
     for number, result in enumerate(results):
-        with reading(file, f'result {number}'):
+        with as_input_error(file, f'result {number}'):
             if not np.isfinite(numbers(result['keypoints'], 3 * info.num_joints)).all() \
                     or not np.isfinite(float(result['score'])):
                 raise ValueError('a number is not finite')

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from src.common.errors import InputError
+from src.common.inputs import load_json
 from src.config import load_model_config, resolve
-from src.mmpose.coco import load_json
 from tests.mmpose.test_coco import content, write
 from tests.programs.test_programs import ROOT
 
