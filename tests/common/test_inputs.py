@@ -15,7 +15,8 @@ def test_the_first_missing_part_of_a_path_is_named(tmp_path: Path) -> None:
         require_exists(tmp_path / 'a' / 'b' / 'c.json')
 
 
-@pytest.mark.parametrize('raw', [b'', b'{', b'\xff\xfe\xff', b'[' * 100_000, b'1' * 5000], ids=['empty', 'cut', 'bytes', 'deep', 'long'])
+@pytest.mark.parametrize('raw', [b'', b'{', b'\xff\xfe\xff', b'[' * 100_000, b'1' * 5000],
+                         ids=['empty', 'cut', 'bytes', 'deep', 'long'])
 def test_what_is_no_json_is_refused(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / 'a.json').write_bytes(raw)
     with pytest.raises(InputError, match=r'a\.json: not a JSON file') as caught:
