@@ -27,10 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.common.errors import InputError, run
 from src.config import ROOT
+from src.synthetic.coco import make_dataset
 from src.training.saving import whole_states
 from src.training.state import read_state
 from src.weights.checkpoint import read_state as read_weights
-from tools.make_synthetic_coco import make_dataset
 
 NETWORK = ['--model.stage_modules', '1', '--model.stage_channels', '8,16', '--data.image_size', '64,64']
 EPOCHS = 60

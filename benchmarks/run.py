@@ -33,7 +33,7 @@ from benchmarks.worker import Worker
 from src.common.errors import InputError, run
 from src.common.files import atomic_path
 from src.config import ROOT, load_model_config
-from tools.make_synthetic_coco import make_dataset
+from src.synthetic.coco import make_dataset
 
 VAL2017_BOXES = 104125  # of the detector file that the published scores use
 HIGHER, LOWER = 1, -1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.make_synthetic_coco import make_dataset
+from src.synthetic.coco import make_dataset
 
 SHARED = Path(__file__).resolve().parents[2] / 'shared'
 

@@ -1,143 +1,41 @@
-"""Makes a COCO keypoint data set from nothing: drawn figures with exact joints, in the layout of a COCO root.
+"""Draw a COCO keypoint data set: figures with exact keypoints, in the layout of a COCO root.
 
     python tools/make_synthetic_coco.py --output data/synthetic_coco
 
-Training, evaluation and tests can be tried on it without a download. The same arguments give the same files. Figures
-have left and right sides as in photographs; joints are COCO's seventeen (2 seen, 1 hidden, 0 outside the picture).
+Training and evaluation can be tried on it without a download. The same arguments give the same files.
 """
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import shutil
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
-from tqdm import tqdm
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from configs.coco_base import dataset_info
 from src.common.errors import InputError, run
-from src.synthetic.scene import Person, random_scene
+from src.synthetic.coco import make_dataset
 
-MARKER = 'synthetic.json'  # stands in every data set made here: nothing else is ever overwritten
-DETECTIONS = 'person_detection_results/COCO_val2017_detections_AP_H_56_person.json'
-CATEGORY = dict(supercategory='person', id=1, name='person', keypoints=list(dataset_info['joint_names']),
-                skeleton=[[start + 1, end + 1] for start, end in dataset_info['skeleton']])
-
-
-def _annotation(person: Person, number: int, image_id: int) -> dict:
-    return dict(id=number, image_id=image_id, category_id=1, iscrowd=0, area=person.area, bbox=list(person.box),
-                num_keypoints=int(np.count_nonzero(person.keypoints[:, 2])),
-                keypoints=[round(value, 2) for value in person.keypoints.ravel().tolist()])
-
-
-def _make_split(folder: Path, name: str, first_id: int, count: int, seed: list[int], image_size: tuple[int, int],
-                max_persons: int) -> dict:
-    """Writes the pictures and the annotation file of one split and returns what stands in the latter."""
-    (folder / name).mkdir()
-    images, annotations = [], []
-    for image_id in tqdm(range(first_id, first_id + count), name, unit='image', disable=None):
-        picture, persons = random_scene(np.random.default_rng([*seed, image_id]), image_size, max_persons)
-        file_name = f'{image_id:012d}.jpg'
-        if not cv2.imwrite(str(folder / name / file_name), picture):
-            raise InputError(f'{folder / name / file_name}: cannot be written; is the disk full?')
-        images.append(dict(id=image_id, file_name=file_name, width=image_size[0], height=image_size[1]))
-        annotations += [_annotation(person, first_id + len(annotations) + number, image_id)
-                        for number, person in enumerate(persons)]
-    content = dict(info=dict(description='drawn figures, made by tools/make_synthetic_coco.py'), licenses=[],
-                   categories=[CATEGORY], images=images, annotations=annotations)
-    (folder / 'annotations' / f'person_keypoints_{name}.json').write_text(json.dumps(content))
-    return content
-
-
-def _detections(content: dict, rng: np.random.Generator) -> list[dict]:
-    """Plays a person detector: every person found, a little off; some found twice; some boxes around nothing."""
-    found = []
-
-    def report(image: int, box: np.ndarray, score: float) -> None:
-        found.append(dict(image_id=image, category_id=1, bbox=np.round(box, 2).tolist(), score=round(score, 4)))
-
-    for annotation in content['annotations']:
-        x, y, width, height = annotation['bbox']
-        extent = np.array([width, height, width, height])
-        for spread, low, high, chance in ((0.03, 0.7, 0.999, 1.), (0.08, 0.05, 0.5, 0.3)):
-            if rng.random() < chance:
-                left, top, right, bottom = (x, y, x + width, y + height) + rng.normal(0, spread, 4) * extent
-                box = np.array([left, top, max(right - left, 0.3 * width), max(bottom - top, 0.3 * height)])
-                report(annotation['image_id'], box, rng.uniform(low, high))
-    for image in content['images']:
-        if rng.random() < 0.3:
-            size = rng.uniform(0.2, 0.5, 2) * (image['width'], image['height'])
-            corner = rng.uniform(0, 1, 2) * ((image['width'], image['height']) - size)
-            report(image['id'], np.concatenate([corner, size]), rng.uniform(0.01, 0.3))
-    return found
-
-
-def make_dataset(output: Path, train: int, val: int, seed: int, image_size: tuple[int, int] = (256, 256),
-                 max_persons: int = 3, overwrite: bool = False) -> None:
-    """Makes a whole data set; it appears under its name only when it is complete.
-
-    Args:
-        output: folder to make; it may exist if it is empty.
-        train: number of training pictures.
-        val: number of validation pictures; they get a detection file too.
-        seed: not negative; equal arguments give equal files.
-        image_size: width and height of the pictures in pixels.
-        max_persons: persons per picture are drawn from 1 to this number.
-        overwrite: replace a data set that was made here before.
-
-    Raises:
-        InputError: a number is out of range, or `output` is in use or cannot be written.
-    """
-    output = Path(output).resolve()
-    numbers = [('train', train, 1, 99_999), ('val', val, 1, 99_999), ('seed', seed, 0, 2 ** 63 - 1),
-               ('max_persons', max_persons, 1, 8), *(('image_size', side, 64, 2048) for side in image_size)]
-    for name, value, low, high in numbers:
-        if not low <= value <= high:
-            raise InputError(f'--{name} {value}: choose a number from {low} to {high}')
-    used = output.exists() and not (output.is_dir() and not any(output.iterdir()))
-    if used and not (output / MARKER).is_file():
-        raise InputError(f'{output}: holds what was not made by this tool and is left alone; choose another folder')
-    if used and not overwrite:
-        raise InputError(f'{output}: is there already; choose another folder or pass --overwrite')
-    stage = output.with_name(f'.{output.name}.{os.getpid()}.part')
-    try:
-        (stage / 'annotations').mkdir(parents=True)
-        (stage / DETECTIONS).parent.mkdir()
-        _make_split(stage, 'train2017', 1, train, [seed, 0], image_size, max_persons)
-        content = _make_split(stage, 'val2017', 100_001, val, [seed, 1], image_size, max_persons)
-        (stage / DETECTIONS).write_text(json.dumps(_detections(content, np.random.default_rng([seed, 2]))))
-        (stage / MARKER).write_text(json.dumps(dict(train=train, val=val, seed=seed, image_size=list(image_size),
-                                                    max_persons=max_persons)))
-        if used:
-            shutil.rmtree(output)
-        stage.rename(output)
-    except OSError as error:
-        raise InputError(f'{output}: cannot be written ({error.strerror}); choose another folder') from error
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
+BOUNDS = dict(train=(1, 99_999), val=(1, 99_999), seed=(0, 2 ** 63 - 1), image_size=(64, 2048), max_persons=(1, 8))
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Makes the data set that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0], allow_abbrev=False,
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('--output', type=Path, required=True, help='folder to make: a COCO root')
-    parser.add_argument('--train', type=int, default=400, help='training pictures')
-    parser.add_argument('--val', type=int, default=50, help='validation pictures')
-    parser.add_argument('--seed', type=int, default=0, help='another seed gives other pictures')
+    parser.add_argument('--train', type=int, default=400, help='number of training images')
+    parser.add_argument('--val', type=int, default=50, help='number of validation images')
+    parser.add_argument('--seed', type=int, default=0, help='another seed gives other images')
     parser.add_argument('--image_size', type=int, nargs=2, default=(256, 256), metavar=('WIDTH', 'HEIGHT'),
-                        help='size of the pictures in pixels')
-    parser.add_argument('--max_persons', type=int, default=3, help='most persons in a picture')
+                        help='size of the images in pixels')
+    parser.add_argument('--max_persons', type=int, default=3, help='most persons in an image')
     parser.add_argument('--overwrite', action='store_true', help='replace a data set that this tool made before')
-    args = parser.parse_args(argv)
-    make_dataset(**{**vars(args), 'image_size': tuple(args.image_size)})
-    print(f'{args.output}: {args.train} training and {args.val} validation pictures')
+    options = vars(parser.parse_args(argv))
+    for name, (low, high) in BOUNDS.items():
+        for value in options[name] if name == 'image_size' else [options[name]]:
+            if not low <= value <= high:
+                raise InputError(f'--{name} {value}: choose a number from {low} to {high}')
+    make_dataset(**{**options, 'image_size': tuple(options['image_size'])})
+    print(f'{options["output"]}: {options["train"]} training and {options["val"]} validation images')
     return 0
 
 

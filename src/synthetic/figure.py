@@ -1,6 +1,6 @@
 """One articulated figure: a random pose in three dimensions and the shapes that draw it.
 
-Lengths are in body heights. Axes: x to the right of the picture, y down, z towards the viewer. A figure that faces the
+Lengths are in body heights. Axes: x to the right of the image, y down, z towards the viewer. A figure that faces the
 viewer has its left side at positive x. Nothing tells left from right except what also does in a photograph (where the
 face and chest point, what hides what): a difference in colour would be undone by every mirrored training sample.
 """
@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 
 SIDES = (('left', 1.), ('right', -1.))
-JOINTS = ('nose',) + tuple(
+KEYPOINTS = ('nose',) + tuple(
     f'{side}_{part}' for part in ('eye', 'ear', 'shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle')
     for side, _ in SIDES)
-# Body parts on which a joint counts as seen. Any other shape on top of it hides it.
+# Body parts on which a keypoint counts as seen. Any other shape on top of it hides it.
 CARRIERS = {'nose': ('nose', 'face'), 'eye': ('eye', 'face'), 'ear': ('ear', 'face'), 'shoulder': ('torso', 'arm'),
             'elbow': ('arm', 'forearm'), 'wrist': ('forearm', 'hand'), 'hip': ('torso', 'thigh'),
             'knee': ('thigh', 'shin'), 'ankle': ('shin', 'foot')}
@@ -43,19 +43,19 @@ class Shape:
 
 
 def random_colour(rng: np.random.Generator) -> np.ndarray:
-    """Draws a BGR colour (3,), float 0..255, from pale to saturated and from dark to bright."""
+    """Return a random BGR colour (3,), float 0..255, from pale to saturated and from dark to bright."""
     red, green, blue = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.05, 0.95), rng.uniform(0.2, 0.95))
     return np.array([blue, green, red]) * 255
 
 
 def _direction(polar: float, azimuth: float, sign: float) -> np.ndarray:
-    """Unit vector `polar` degrees away from straight down; azimuth 0 is outwards, 90 is forwards."""
+    """Return the unit vector `polar` degrees away from straight down; azimuth 0 is outwards, 90 is forwards."""
     polar, azimuth = np.radians([polar, azimuth])
     return np.array([sign * np.sin(polar) * np.cos(azimuth), np.cos(polar), np.sin(polar) * np.sin(azimuth)])
 
 
 def _bend(direction: np.ndarray, degrees: float, towards: np.ndarray) -> np.ndarray:
-    """Turns a unit vector by an angle in the plane that it spans with `towards`."""
+    """Return a unit vector turned by an angle in the plane that it spans with `towards`."""
     across = towards - direction * (towards @ direction)
     across /= max(np.linalg.norm(across), 1e-6)
     return direction * np.cos(np.radians(degrees)) + across * np.sin(np.radians(degrees))
@@ -63,7 +63,7 @@ def _bend(direction: np.ndarray, degrees: float, towards: np.ndarray) -> np.ndar
 
 def _turn(points: dict[str, np.ndarray], pivot: np.ndarray, pitch: float, yaw: float, roll: float
           ) -> dict[str, np.ndarray]:
-    """Rotates points about `pivot`: nodding, then turning, then leaning to a side; degrees."""
+    """Return points rotated about `pivot` by degrees: nodding, then turning, then leaning to a side."""
     matrix = np.eye(3)
     for axis, angle in enumerate((pitch, yaw, roll)):
         vector = np.zeros(3)
@@ -84,7 +84,7 @@ def _head(rng: np.random.Generator, neck: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _leg(rng: np.random.Generator, hip: np.ndarray, sign: float, gait: str, length: float) -> list[np.ndarray]:
-    """Knee, ankle and toe below a hip."""
+    """Return knee, ankle and toe below a hip."""
     polar, azimuth, bend = {'stand': ((1, 18), (-20, 60), (0, 15)), 'act': ((8, 60), (-80, 85), (0, 80)),
                             'crouch': ((55, 95), (35, 80), (60, 110))}[gait]
     thigh = _direction(rng.uniform(*polar), rng.uniform(*azimuth), sign)
@@ -95,7 +95,7 @@ def _leg(rng: np.random.Generator, hip: np.ndarray, sign: float, gait: str, leng
 
 
 def _arm(rng: np.random.Generator, shoulder: np.ndarray, sign: float, length: float) -> list[np.ndarray]:
-    """Elbow, wrist and fingertips beyond a shoulder."""
+    """Return elbow, wrist and fingertips beyond a shoulder."""
     polar = rng.uniform(6, 60) if rng.random() < 0.65 else rng.uniform(60, 165)
     upper = _direction(polar, rng.uniform(-20, 60), sign)
     inwards = np.array([-sign * rng.uniform(-0.3, 0.8), -rng.uniform(0, 1), rng.uniform(0.2, 1)])
@@ -106,9 +106,9 @@ def _arm(rng: np.random.Generator, shoulder: np.ndarray, sign: float, length: fl
 
 
 def random_pose(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Draws a pose: named points (3,) in body heights around the middle of the hips.
+    """Return a random pose: named points (3,) in body heights around the middle of the hips.
 
-    The names are those of `JOINTS` and a few helpers of the drawing (neck, skull, toes, fingers, ...).
+    The names are those of `KEYPOINTS` and a few helpers of the drawing (neck, skull, toes, fingers, ...).
     """
     trunk, length = rng.uniform(0.27, 0.31), rng.uniform(0.92, 1.08)
     shoulder_width, hip_width = rng.uniform(0.1, 0.125), rng.uniform(0.055, 0.07)
@@ -129,13 +129,13 @@ def random_pose(rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def _hull(*circles: tuple[np.ndarray, float]) -> np.ndarray:
-    """Convex outline (P, 2) around circles given as (centre, radius): two make a tapered limb."""
+    """Return the convex outline (P, 2) around circles given as (centre, radius): two make a tapered limb."""
     points = np.concatenate([centre[:2] + radius * CIRCLE for centre, radius in circles])
     return cv2.convexHull(points.astype(np.float32))[:, 0]
 
 
 def dress(rng: np.random.Generator, pose: dict[str, np.ndarray]) -> list[Shape]:
-    """Puts flesh and clothes of random build and colours on a pose; the shapes come from back to front."""
+    """Return the shapes of a body of random build in clothes of random colours, from back to front."""
     tone = rng.uniform(0, len(SKIN) - 1)
     skin = SKIN[int(tone)] * (1 - tone % 1) + SKIN[int(tone) + 1] * (tone % 1)
     shirt, trousers, shoes, hair = (random_colour(rng) for _ in range(4))

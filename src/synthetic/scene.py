@@ -1,4 +1,4 @@
-"""Pictures of several figures before a textured background, with what an annotator would write down about them."""
+"""Images of several figures before a textured background, annotated as a person would annotate them."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from src.synthetic.figure import CARRIERS, JOINTS, Shape, dress, random_colour, random_pose
+from src.synthetic.figure import CARRIERS, KEYPOINTS, Shape, dress, random_colour, random_pose
 
 PARTS = ('nothing', 'object', 'torso', 'neck', 'hair', 'face', 'mouth', 'nose') + tuple(
     f'{side}_{part}' for side in ('left', 'right')
     for part in ('eye', 'ear', 'arm', 'forearm', 'hand', 'thigh', 'shin', 'foot'))
 STRIDE = 32  # owner map: person number x STRIDE + part number
-MIN_JOINTS, MAX_OVERLAP, ATTEMPTS = 6, 0.2, 30
+MIN_KEYPOINTS, MAX_OVERLAP, ATTEMPTS = 6, 0.2, 30
 
 
 @dataclass(frozen=True)
 class Person:
-    """What is known of a drawn person: `keypoints` (17, 3) x, y in pixels and visibility 2 seen, 1 hidden, 0 outside.
+    """The annotation of a drawn person: `keypoints` (17, 3) x, y in pixels and visibility 2 seen, 1 hidden, 0 outside.
 
     `box` is (x, y, width, height) of the visible pixels, `area` their number.
     """
@@ -29,20 +29,20 @@ class Person:
 @dataclass(frozen=True)
 class _Actor:
     shapes: list[Shape]
-    joints: np.ndarray   # (17, 2) pixels
-    height: float        # pixels per body height
-    origin: np.ndarray   # (2,) where the middle of the hips stands
-    box: np.ndarray      # x0, y0, x1, y1, not clipped
+    keypoints: np.ndarray  # (17, 2) pixels
+    height: float          # pixels per body height
+    origin: np.ndarray     # (2,) pixels, the middle of the hips
+    box: np.ndarray        # x0, y0, x1, y1, not clipped
 
 
 def _fill(image: np.ndarray, outline: np.ndarray, colour: np.ndarray | float, line: int = cv2.LINE_AA) -> None:
-    """Fills a convex outline (P, 2) given in pixels, to a sixteenth of a pixel."""
+    """Fill a convex outline (P, 2) given in pixels, to a sixteenth of a pixel."""
     colour = np.atleast_1d(colour).astype(float).tolist()
     cv2.fillConvexPoly(image, np.round(outline * 16).astype(np.int32), colour, line, 4)
 
 
 def _noise(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """Cloudy noise (H, W) float32 in -1..1 of random coarseness."""
+    """Return cloudy noise (H, W) float32 in -1..1 of random coarseness."""
     width, height = size
     total = np.zeros((height, width), np.float32)
     for octave in (3, 8, 24, 80):
@@ -52,14 +52,14 @@ def _noise(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
 
 
 def _stripes(rng: np.random.Generator, size: tuple[int, int], wavelength: float) -> np.ndarray:
-    """A wave (H, W) float32 in -1..1 of random direction; wavelength in pixels."""
+    """Return a wave (H, W) float32 in -1..1 of random direction; wavelength in pixels."""
     angle = rng.uniform(0, np.pi)
     x, y = np.arange(size[0], dtype=np.float32), np.arange(size[1], dtype=np.float32)[:, None]
     return np.sin((x * np.cos(angle) + y * np.sin(angle)).astype(np.float32) * np.float32(2 * np.pi / wavelength))
 
 
 def _blob(rng: np.random.Generator, centre: np.ndarray, radius: float) -> np.ndarray:
-    """A convex outline (P, 2) of random shape around a place: from box to stone to plank."""
+    """Return a convex outline (P, 2) of random shape around a point: from box to stone to plank."""
     corners = rng.integers(4, 12)
     angles = np.sort(rng.uniform(0, 2 * np.pi, corners)) if corners > 4 else np.arange(4) * np.pi / 2 + np.pi / 4
     outline = np.stack([np.cos(angles), np.sin(angles)], 1) * radius * rng.uniform(0.45, 1.3, 2)
@@ -69,7 +69,7 @@ def _blob(rng: np.random.Generator, centre: np.ndarray, radius: float) -> np.nda
 
 
 def background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """Draws a textured background (H, W, 3) uint8: cloudy wall, floor, and clutter like limbs and boxes."""
+    """Return a textured background (H, W, 3) uint8: cloudy wall, floor, and clutter like limbs and boxes."""
     height = size[1]
     first, second, floor = (random_colour(rng) for _ in range(3))
     mix = (_noise(rng, size)[..., None] + 1) / 2
@@ -90,14 +90,14 @@ def background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
 
 
 def _overlap(first: np.ndarray, second: np.ndarray) -> float:
-    """Shared area of two corner boxes over the area of the smaller one."""
+    """Return the shared area of two corner boxes over the area of the smaller one."""
     width, height = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
     smaller = min(np.prod(first[2:] - first[:2]), np.prod(second[2:] - second[:2]))
     return max(width, 0) * max(height, 0) / smaller
 
 
-def _cast(rng: np.random.Generator, size: tuple[int, int], share: float) -> _Actor:
-    """Draws a figure and its place; `share` is its body height over the picture's shorter side."""
+def _place_figure(rng: np.random.Generator, size: tuple[int, int], share: float) -> _Actor:
+    """Return a figure at a random place; `share` is its body height over the image's shorter side."""
     pose = random_pose(rng)
     shapes = dress(rng, pose)
     height = share * min(size)
@@ -106,26 +106,26 @@ def _cast(rng: np.random.Generator, size: tuple[int, int], share: float) -> _Act
     extent = high - low
     outside = (0.3 if rng.random() < 0.15 else 0.) * extent
     origin = rng.uniform(*np.sort([-outside, np.array(size) - extent + outside], axis=0)) - low
-    joints = np.stack([pose[name][:2] for name in JOINTS]) * height + origin
-    return _Actor(shapes, joints, height, origin, np.concatenate([low + origin, high + origin]))
+    keypoints = np.stack([pose[name][:2] for name in KEYPOINTS]) * height + origin
+    return _Actor(shapes, keypoints, height, origin, np.concatenate([low + origin, high + origin]))
 
 
 def _gather(rng: np.random.Generator, size: tuple[int, int], count: int) -> list[_Actor]:
-    """Draws up to `count` figures, at least one, that don't hide each other too much; the far ones come first."""
+    """Return up to `count` figures, at least one, that don't hide each other too much; the far ones come first."""
     limits = (0.55, 1.15) if count == 1 else (0.4, 0.95) if count == 2 else (0.35, 0.75)
     actors: list[_Actor] = []
     attempts = 0
     while not actors or (len(actors) < count and attempts < ATTEMPTS):
         attempts += 1
-        actor = _cast(rng, size, rng.uniform(*limits))
-        seen = np.sum(np.all((actor.joints >= 0) & (actor.joints <= np.array(size) - 1), axis=1))
-        if seen >= MIN_JOINTS and all(_overlap(actor.box, other.box) < MAX_OVERLAP for other in actors):
+        actor = _place_figure(rng, size, rng.uniform(*limits))
+        seen = np.sum(np.all((actor.keypoints >= 0) & (actor.keypoints <= np.array(size) - 1), axis=1))
+        if seen >= MIN_KEYPOINTS and all(_overlap(actor.box, other.box) < MAX_OVERLAP for other in actors):
             actors.append(actor)
     return sorted(actors, key=lambda actor: actor.height)
 
 
 def _draw(rng: np.random.Generator, image: np.ndarray, owners: np.ndarray, actor: _Actor, number: int) -> None:
-    """Paints a figure, shaded as if lit from one side and with patterned clothes, and enters it into the owner map."""
+    """Draw a figure, shaded as if lit from one side and in patterned clothes, and enter it into the owner map."""
     light = np.array([rng.uniform(-1, 1), -1.]) * 0.004 * actor.height
     cloth = np.zeros(owners.shape, np.uint8)
     for shape in actor.shapes:
@@ -150,8 +150,8 @@ def _draw(rng: np.random.Generator, image: np.ndarray, owners: np.ndarray, actor
 
 
 def _hide(rng: np.random.Generator, image: np.ndarray, owners: np.ndarray, actor: _Actor) -> None:
-    """Puts an object in front of a random joint."""
-    centre = actor.joints[rng.integers(len(JOINTS))] + rng.normal(0, 0.05, 2) * actor.height
+    """Draw an object in front of a random keypoint."""
+    centre = actor.keypoints[rng.integers(len(KEYPOINTS))] + rng.normal(0, 0.05, 2) * actor.height
     outline = _blob(rng, centre, rng.uniform(0.04, 0.13) * actor.height)
     colour = random_colour(rng)
     _fill(image, outline, colour)
@@ -160,14 +160,14 @@ def _hide(rng: np.random.Generator, image: np.ndarray, owners: np.ndarray, actor
 
 
 def _describe(owners: np.ndarray, actor: _Actor, number: int) -> Person:
-    """Reads visibility, box and area of a person off the finished owner map."""
+    """Return visibility, box and area of a person as the finished owner map shows them."""
     height, width = owners.shape
-    keypoints = np.zeros((len(JOINTS), 3))
-    for index, (name, (x, y)) in enumerate(zip(JOINTS, actor.joints.tolist())):
+    keypoints = np.zeros((len(KEYPOINTS), 3))
+    for index, (name, (x, y)) in enumerate(zip(KEYPOINTS, actor.keypoints.tolist())):
         if not (0 <= x <= width - 1 and 0 <= y <= height - 1):
             continue
-        side, _, joint = name.rpartition('_')
-        carriers = [PARTS.index(part if part in PARTS else f'{side}_{part}') for part in CARRIERS[joint]]
+        side, _, kind = name.rpartition('_')
+        carriers = [PARTS.index(part if part in PARTS else f'{side}_{part}') for part in CARRIERS[kind]]
         person, part = divmod(int(owners[round(y), round(x)]), STRIDE)
         keypoints[index] = x, y, 2 if person == number and part in carriers else 1
     rows, columns = np.nonzero(owners // STRIDE == number)
@@ -178,7 +178,7 @@ def _describe(owners: np.ndarray, actor: _Actor, number: int) -> Person:
 
 
 def random_scene(rng: np.random.Generator, size: tuple[int, int], max_persons: int) -> tuple[np.ndarray, list[Person]]:
-    """Draws a picture (H, W, 3) uint8 BGR of `size` (width, height) and describes the persons in it, at least one."""
+    """Return an image (H, W, 3) uint8 BGR of `size` (width, height) and the persons in it, at least one."""
     image = background(rng, size)
     owners = np.zeros(image.shape[:2], np.int16)
     actors = _gather(rng, size, int(rng.integers(1, max_persons + 1)))

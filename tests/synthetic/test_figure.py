@@ -4,15 +4,15 @@ from __future__ import annotations
 import numpy as np
 
 from configs.coco_base import dataset_info
-from src.synthetic.figure import JOINTS, dress, random_pose
+from src.synthetic.figure import KEYPOINTS, dress, random_pose
 
 
 def _poses(count: int) -> list[dict[str, np.ndarray]]:
     return [random_pose(np.random.default_rng(seed)) for seed in range(count)]
 
 
-def test_joints_are_those_of_coco() -> None:
-    assert tuple(dataset_info['joint_names']) == JOINTS
+def test_keypoints_are_those_of_coco() -> None:
+    assert tuple(dataset_info['joint_names']) == KEYPOINTS
 
 
 def test_bones_keep_their_length_in_every_pose() -> None:
@@ -41,7 +41,7 @@ def test_figures_that_face_the_viewer_have_their_left_on_the_right() -> None:
     assert all(pose['left_eye'][0] > pose['right_eye'][0] for pose in facing)
 
 
-def test_shapes_come_from_back_to_front_in_colours_of_a_picture() -> None:
+def test_shapes_come_from_back_to_front_in_colours_of_an_image() -> None:
     for seed, pose in enumerate(_poses(20)):
         shapes = dress(np.random.default_rng(seed), pose)
         assert np.all(np.diff([shape.depth for shape in shapes]) >= 0)
