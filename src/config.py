@@ -20,7 +20,7 @@ from typing import Any
 
 from src.common.errors import InputError
 from src.common.inputs import load_json
-from src.mmpose.own_data import whole_info
+from src.mmpose.own_data import resolve_info
 from src.mmpose.transforms import TRANSFORMS
 from src.settings.checks import check
 
@@ -337,14 +337,14 @@ def resolve(given: dict[str, str], dotted: dict[str, str],
 
 
 def read_joints(experiment: dict[str, Any], config: dict[str, Any]) -> None:
-    """Makes `data.info` whole, in place (see `whole_info`), and `model.num_joints` follow from it.
+    """Makes `data.info` whole, in place (see `resolve_info`), and `model.num_joints` follow from it.
 
     Raises:
         InputError: no file tells the joints, or `model.num_joints` says otherwise.
     """
     data, model = config['data'], config['model']
     files = [Path(experiment['data_root']) / data[f'{split}_annotations'] for split in ('train', 'val')]
-    data['info'] = whole_info(data['info'], files)
+    data['info'] = resolve_info(data['info'], files)
     joints = len(data['info']['joint_names'])
     if model['num_joints'] not in (None, joints):
         raise InputError(f'model.num_joints {model["num_joints"]}: the data have {joints} joints; leave it away')

@@ -20,7 +20,7 @@ from src.common.inputs import load_json
 from src.config import load_model_config
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.evaluation import METRICS, evaluate, precision_recall
-from src.mmpose.own_data import whole_info
+from src.mmpose.own_data import resolve_info
 from src.report import charts, curves
 from src.report import page as report_page
 from src.report.error_analysis import analyse, read_results, read_truth
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(f'--count {options.count}: must not be negative')
     noted = read_metrics(options)
     model = options.model_config or noted.get('model_config', DEFAULT_MODEL)
-    joints = whole_info(options.data_info or load_model_config(model)['data']['info'], [options.annotations])
+    joints = resolve_info(options.data_info or load_model_config(model)['data']['info'], [options.annotations])
     info = DatasetInfo.from_dict(joints)
     truths, names = read_truth(options.annotations, info)
     results = read_results(options.results, names, info)

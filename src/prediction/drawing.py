@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from src.mmpose.dataset_info import side_of
+from src.mmpose.sides import side_of
 
 LEFT, RIGHT, MIDDLE = (0, 140, 255), (255, 110, 30), (80, 220, 80)  # BGR: orange, blue, green
 

@@ -1,4 +1,4 @@
-"""Joints told by an annotation file and by the user."""
+"""Keypoints of an annotation file, and what the user gives beside it."""
 from __future__ import annotations
 
 import json
@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs.coco_base import dataset_info as coco_info
-from configs.mpii_base import dataset_info as mpii_info
 from src.common.errors import InputError
-from src.mmpose.dataset_info import DatasetInfo, mirror_pairs, side_of
-from src.mmpose.own_data import DEFAULT_SIGMA, complete_info, read_category
+from src.mmpose.dataset_info import DatasetInfo
+from src.mmpose.own_data import DEFAULT_SIGMA, read_category, resolve_info
 
 MOUSE = dict(id=3, name='mouse', keypoints=['nose', 'L_Ear', 'R_Ear', 'tail'], skeleton=[[1, 2], [1, 3], [3, 4]])
 
@@ -23,49 +21,24 @@ def write(folder: Path, *categories: dict[str, Any]) -> Path:
     return path
 
 
-@pytest.mark.parametrize('name', ['left_ear', 'l_ear', 'L_Ear', 'left ear', 'leftEar', 'LEar', 'ear_left', 'Ear-L',
-                                  'ear.left', 'LEFT_EAR'])
-def test_sides_are_told_by_many_spellings(name: str) -> None:
-    other = {'left_ear': 'right_ear', 'l_ear': 'r_ear', 'L_Ear': 'R_Ear', 'left ear': 'right ear',
-             'leftEar': 'rightEar', 'LEar': 'REar', 'ear_left': 'ear_right', 'Ear-L': 'Ear-R', 'ear.left': 'ear.right',
-             'LEFT_EAR': 'RIGHT_EAR'}[name]
-    assert (side_of(name), side_of(other)) == ('left', 'right')
-    assert mirror_pairs(['nose', other, 'tail', name]) == [(3, 1)]
-
-
-def test_names_that_only_look_like_sides_are_none() -> None:
-    assert [side_of(name) for name in ('leftover', 'lip', 'Rump', 'curl', 'bright')] == [None] * 5
-    assert mirror_pairs(['left_ear', 'right_eye', 'l', 'lip', 'rip']) == []
-
-
-@pytest.mark.parametrize('info', [coco_info, mpii_info])
-def test_known_sets_have_the_pairs_that_their_names_tell(info: dict[str, Any]) -> None:
-    found = {frozenset(pair) for pair in mirror_pairs(info['joint_names'])}
-    assert found == {frozenset(pair) for pair in info['flip_pairs']}
-
-
-def test_names_with_two_words_beside_the_side() -> None:
-    assert mirror_pairs(['L_F_Paw', 'R_F_Paw', 'L_B_Paw', 'R_B_Paw']) == [(0, 1), (2, 3)]
-
-
 def test_the_category_tells_joints_and_limbs(tmp_path: Path) -> None:
     file = write(tmp_path, dict(id=1, name='cage'), MOUSE, {**MOUSE, 'id': 4, 'name': 'rat'})
-    info = DatasetInfo.from_dict(complete_info({}, file))
+    info = DatasetInfo.from_dict(resolve_info({}, [file]))
     assert info == DatasetInfo('mouse', ('nose', 'L_Ear', 'R_Ear', 'tail'), ((1, 2),), ((0, 1), (0, 2), (2, 3)),
                                (DEFAULT_SIGMA,) * 4, ())
     assert info.flip_index.tolist() == [0, 2, 1, 3]
-    assert str(info) == ('mouse: 4 joints (nose, L_Ear, R_Ear, tail), 1 mirror pairs; no upper body known: '
+    assert str(info) == ('mouse: 4 keypoints (nose, L_Ear, R_Ear, tail), mirror pairs: 1; no upper body known: '
                          'no half-body augmentation')
     assert read_category(file)['joint_names'] == MOUSE['keypoints']
 
 
 def test_what_is_given_counts_more_and_joints_may_be_named(tmp_path: Path) -> None:
     given = dict(name='m', sigmas=[.1, .2, .3, .4], upper_body=['nose', 1], flip_pairs=[], skeleton=[['tail', 'nose']])
-    info = DatasetInfo.from_dict(complete_info(given, write(tmp_path, MOUSE)))
+    info = DatasetInfo.from_dict(resolve_info(given, [write(tmp_path, MOUSE)]))
     assert (info.name, info.sigmas, info.upper_body, info.flip_pairs, info.skeleton) == (
         'm', (.1, .2, .3, .4), (0, 1), (), ((3, 0),))
-    assert complete_info(dict(sigmas=0.07), write(tmp_path, MOUSE))['sigmas'] == [0.07] * 4
-    own = complete_info(dict(joint_names=['l_a', 'r_a']), tmp_path / 'absent.json')
+    assert resolve_info(dict(sigmas=0.07), [write(tmp_path, MOUSE)])['sigmas'] == [0.07] * 4
+    own = resolve_info(dict(joint_names=['l_a', 'r_a']), [tmp_path / 'absent.json'])
     assert own['flip_pairs'] == [[0, 1]] and own['skeleton'] == []
 
 
@@ -73,17 +46,17 @@ def test_what_is_given_counts_more_and_joints_may_be_named(tmp_path: Path) -> No
     ([dict(id=1, name='car')], {}, 'own.json: no entry of categories names its keypoints.*--data.info'),
     ([], {}, 'no entry of categories'),
     ([MOUSE, dict(id=2, name='bird', keypoints=['beak'])], {}, "'mouse' and 'bird' have different keypoints"),
-    ([{**MOUSE, 'skeleton': [[0, 1]]}], {}, r'\[0, 1\] is no pair of joints counted from 1 to 4'),
+    ([{**MOUSE, 'skeleton': [[0, 1]]}], {}, r'\[0, 1\] is no pair of keypoints counted from 1 to 4'),
     ([{**MOUSE, 'keypoints': 7}], {}, 'categories is malformed'),
     (['mouse'], {}, 'categories is malformed'),
     ([MOUSE], dict(sigma=1), "key 'sigma' is unknown"),
-    ([MOUSE], dict(sigmas=[.1]), 'sigmas .* does not fit 4 joints'),
+    ([MOUSE], dict(sigmas=[.1]), 'sigmas .* does not fit 4 keypoints'),
     ([MOUSE], dict(upper_body=['knee']), 'knee'),
     ([MOUSE], dict(skeleton=[5]), 'dataset_info is malformed'),
 ])
 def test_what_does_not_fit_is_one_line(tmp_path: Path, categories: list, given: dict, words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
-        complete_info(given, write(tmp_path, *categories))
+        resolve_info(given, [write(tmp_path, *categories)])
     assert '\n' not in str(caught.value)
 
 
