@@ -18,8 +18,8 @@ from src.common.errors import InputError, run
 from src.common.files import atomic_path
 from src.common.inputs import load_json
 from src.config import load_model_config
+from src.mmpose.image import read_image
 from src.mmpose.own_data import read_category
-from src.mmpose.transforms import read_image
 from src.prediction.drawing import contact_sheet, draw_poses
 
 

@@ -19,7 +19,7 @@ from src.deployment.runtime import open_file
 from src.deployment.wrappers import ArgMax, Deployed, Normalise
 from src.mmpose.geometry import PIXEL_STD
 from src.mmpose.heatmap import decode
-from src.mmpose.transforms import to_planes
+from src.mmpose.image import to_planes
 from src.model import STRIDE
 
 FORMATS = {'MINDIR': '.mindir', 'ONNX': '.onnx', 'AIR': '.air'}

@@ -27,68 +27,31 @@ from src.mmpose.geometry import (
     udp_matrix,
 )
 from src.mmpose.heatmap import encode
+from src.mmpose.image import read_image, to_planes
 
 Results = dict[str, Any]
 HALF_BODY_PADDING = 1.5
 
 
-def read_image(path: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
-    """Reads an image as `cv2.imread` does (grey, CMYK and 16 bit become 8-bit BGR, EXIF orientation is applied).
-
-    Returns:
-        BGR uint8 (H, W, 3).
-
-    Raises:
-        InputError: the file is missing, empty, cut short or no image.
-    """
-    try:
-        with open(path, 'rb') as file:
-            data = file.read()
-    except (OSError, ValueError) as error:  # ValueError: no file can have such a name
-        reason = getattr(error, 'strerror', None) or error
-        raise InputError(f'{path}: image cannot be read ({reason}); check the image directory') from error
-    # The decoder fills up a JPEG that ends early with grey and says nothing. A whole one has its end marker after
-    # the last start of a scan (an embedded thumbnail has both markers too, but further up).
-    cut = data.startswith(b'\xff\xd8') and not data.endswith(b'\xff\xd9') and (
-        data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda'))
-    cut |= data.startswith(b'\x89PNG') and b'IEND' not in data[-4096:]
-    try:
-        image = None if cut or not data else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        image = None
-    if image is None:
-        reason = 'empty' if not data else 'truncated' if cut else 'not a readable image'
-        raise InputError(f'{path}: {reason}; replace the file or remove it from the annotations')
-    return image
-
-
-def to_planes(image: np.ndarray, factor: np.ndarray | float, offset: np.ndarray | float) -> np.ndarray:
-    """Image (H, W, 3) to planes `image * factor + offset`, float32 (3, H, W); factor and offset may be (3, 1, 1)."""
-    planes = np.array(cv2.split(image), np.float32)
-    planes *= factor
-    planes += offset
-    return planes
-
-
-def half_body_box(joints: np.ndarray, upper_body: Sequence[int], image_size: Sequence[int], want_upper: bool,
+def half_body_box(keypoints: np.ndarray, upper_body: Sequence[int], image_size: Sequence[int], want_upper: bool,
                   visible: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Centre and scale of a window around the visible joints of the upper or the lower body.
+    """Return centre and scale of a window around the visible keypoints of the upper or the lower body.
 
-    The wanted half is taken if it shows more than two joints, else the other one.
+    The wanted half is taken if it shows more than two keypoints, else the other one.
 
     Args:
-        joints: float32 (K, 2) pixels.
-        upper_body: Numbers of the upper joints; all others are lower.
+        keypoints: float32 (K, 2) pixels.
+        upper_body: Numbers of the upper keypoints; all others are lower.
         image_size: (width, height) of the network's input.
         want_upper: Which half to try first; with False the upper half is only taken where the lower one is too poor.
-        visible: (K,), positive where the joint is labelled.
+        visible: (K,), positive where the keypoint is labelled.
 
     Returns:
-        centre (2,) and scale (2,) float32, or None where fewer than two joints or no extent would be left.
+        centre (2,) and scale (2,) float32, or None where fewer than two keypoints or no extent would be left.
     """
-    points, upper, lower = joints.tolist(), [], []  # lists: numpy calls cost more than seventeen points
-    for joint in np.flatnonzero(visible > 0).tolist():
-        (upper if joint in upper_body else lower).append(points[joint])
+    points, upper, lower = keypoints.tolist(), [], []  # lists: numpy calls cost more than seventeen points
+    for number in np.flatnonzero(visible > 0).tolist():
+        (upper if number in upper_body else lower).append(points[number])
     chosen = upper if (want_upper and len(upper) > 2) or len(lower) <= 2 else lower
     if len(chosen) < 2:
         return None
@@ -103,7 +66,7 @@ def half_body_box(joints: np.ndarray, upper_body: Sequence[int], image_size: Seq
 
 @dataclass
 class LoadImageFromFile:
-    """Reads `image_file` into `img`, BGR uint8 (or float32)."""
+    """Read `image_file` into `img`, BGR uint8 (or float32)."""
     to_float32: bool = False
     color_type: str = 'color'
 
@@ -122,7 +85,7 @@ class LoadImageFromFile:
 
 @dataclass
 class TopDownGetBboxCenterScale:
-    """Makes `center` and `scale` from `bbox`; where the data set gives both (MPII) it only pads the scale."""
+    """Make `center` and `scale` from `bbox`; where the data set gives both (MPII) only pad the scale."""
     padding: float = 1.25
 
     def __call__(self, results: Results) -> Results:
@@ -136,7 +99,7 @@ class TopDownGetBboxCenterScale:
 
 @dataclass
 class TopDownRandomShiftBboxCenter:
-    """Shifts the centre by up to `shift_factor` of the window."""
+    """Shift the centre by up to `shift_factor` of the window."""
     shift_factor: float = 0.16
     prob: float = 0.3
 
@@ -150,7 +113,7 @@ class TopDownRandomShiftBboxCenter:
 
 @dataclass
 class TopDownRandomFlip:
-    """Mirrors image, joints and centre and exchanges left and right joints; unlabelled joints become zero."""
+    """Mirror image, keypoints and centre and exchange left and right; unlabelled keypoints become zero."""
     flip_prob: float = 0.5
 
     def __call__(self, results: Results) -> Results:
@@ -169,9 +132,9 @@ class TopDownRandomFlip:
 
 @dataclass
 class TopDownHalfBodyTransform:
-    """Zooms in on the upper or lower half of a person that shows more than `num_joints_half_body` joints.
+    """Zoom in on the upper or lower half of a person that shows more than `num_joints_half_body` keypoints.
 
-    Does nothing for joints of which the upper ones are not known.
+    Does nothing where the data set names no upper body.
     """
     num_joints_half_body: int = 8
     prob_half_body: float = 0.3
@@ -191,7 +154,7 @@ class TopDownHalfBodyTransform:
 
 @dataclass
 class TopDownGetRandomScaleRotation:
-    """Draws a zoom from normal(1, scale_factor) and, with `rot_prob`, an angle from normal(0, rot_factor) degrees.
+    """Draw a zoom from normal(1, scale_factor) and, with `rot_prob`, an angle from normal(0, rot_factor) degrees.
 
     Zooms are cut at one, angles at two standard deviations.
     """
@@ -209,7 +172,7 @@ class TopDownGetRandomScaleRotation:
 
 @dataclass
 class TopDownAffine:
-    """Cuts the RGB crop `img` (height, width, 3) out of the image and takes the labelled joints along."""
+    """Cut the RGB crop `img` (height, width, 3) out of the image and map the labelled keypoints into it."""
     use_udp: bool = False
 
     def __call__(self, results: Results) -> Results:
@@ -226,7 +189,7 @@ class TopDownAffine:
 
 @dataclass
 class ToTensor:
-    """Turns `img` (H, W, 3) of 0..255 into float32 (3, H, W) of 0..1."""
+    """Turn `img` (H, W, 3) of 0..255 into float32 (3, H, W) of 0..1."""
 
     def __call__(self, results: Results) -> Results:
         results['img'] = to_planes(results['img'], np.float32(1 / 255), np.float32(0))
@@ -235,7 +198,7 @@ class ToTensor:
 
 @dataclass
 class NormalizeTensor:
-    """Subtracts `mean` from each plane of `img` and divides by `std`, both for values of 0..1.
+    """Subtract `mean` from each plane of `img` and divide by `std`, both for values of 0..1.
 
     Straight after ToTensor, `Compose` lets it do both in one pass over the crop.
     """
@@ -258,7 +221,7 @@ class NormalizeTensor:
 
 @dataclass
 class TopDownGenerateTarget:
-    """Draws the heatmaps `target` (K, H, W) and `target_weight` (K, 1) of the joints, float32."""
+    """Make the heatmaps `target` (K, H, W) and their `target_weight` (K, 1), float32."""
     sigma: float = 2
     encoding: str = 'MSRA'
 
@@ -276,7 +239,7 @@ class TopDownGenerateTarget:
 
 @dataclass
 class Collect:
-    """Keeps `keys`, and `meta_keys` in a dict `img_metas`; keys are looked up in the sample, then in its `ann_info`."""
+    """Keep `keys`, and `meta_keys` in a dict `img_metas`; keys are looked up in the sample, then in its `ann_info`."""
     keys: Sequence[str]
     meta_keys: Sequence[str]
 
@@ -285,7 +248,7 @@ class Collect:
         try:
             return {**{key: known[key] for key in self.keys}, 'img_metas': {key: known[key] for key in self.meta_keys}}
         except KeyError as error:
-            raise InputError(f'Collect: the pipeline makes no {error}; it has {", ".join(known)}') from error
+            raise InputError(f'Collect: the pipeline makes no {error}; choose from {", ".join(known)}') from error
 
 
 TRANSFORMS = {cls.__name__: cls for cls in (
@@ -303,7 +266,7 @@ class Compose:
     """A pipeline: `compose(record)` runs it; `load` and `rest` run its two halves, for many boxes of one image."""
 
     def __init__(self, pipeline: Sequence[dict[str, Any]]) -> None:
-        """Builds the steps.
+        """Build the steps.
 
         Args:
             pipeline: Dicts with `type`, a key of `TRANSFORMS`, and that class's arguments.
@@ -319,15 +282,15 @@ class Compose:
         self._first = int(bool(self.steps) and isinstance(self.steps[0], LoadImageFromFile))
 
     def __call__(self, results: Results) -> Results:
-        """Runs all steps on a record (changed in place) and returns the sample."""
+        """Return the sample that all steps make of a record, which is changed in place."""
         return self.rest(self.load(results))
 
     def load(self, results: Results) -> Results:
-        """Runs the leading LoadImageFromFile, if there is one."""
+        """Run the leading LoadImageFromFile, if there is one."""
         return self._run(self.steps[:self._first], results)
 
     def rest(self, results: Results) -> Results:
-        """Runs the steps after it; `img` may be shared between the boxes of an image."""
+        """Run the steps after it; `img` may be shared between the boxes of an image."""
         return self._run(self.steps[self._first:], results)
 
     @staticmethod

@@ -12,7 +12,7 @@ import numpy as np
 
 from src.common.errors import InputError
 from src.common.files import atomic_path
-from src.mmpose.transforms import read_image
+from src.mmpose.image import read_image
 
 PICTURES = frozenset({'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'})
 VIDEOS = frozenset({'.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg'})

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from src.mmpose.dataset_info import DatasetInfo
-from src.mmpose.transforms import read_image
+from src.mmpose.image import read_image
 from src.prediction.drawing import draw_poses
 from src.report.error_analysis import KINDS, Persons
 

@@ -16,8 +16,8 @@ from configs.mpii_base import dataset_info as mpii_info
 from src.common.errors import InputError
 from src.mmpose.coco import CocoDataset
 from src.mmpose.dataset_info import DatasetInfo
+from src.mmpose.image import read_image
 from src.mmpose.mpii import MpiiDataset
-from src.mmpose.transforms import read_image
 from tests.mmpose.test_coco import BOX, INFO, SIZES, TRAIN, content
 
 JSON = st.recursive(

@@ -16,7 +16,7 @@ from PIL import Image
 
 from src.common.errors import InputError
 from src.mmpose.coco import CocoDataset
-from src.mmpose.transforms import read_image
+from src.mmpose.image import read_image
 from tests.mmpose.test_coco import BOX, INFO, SIZES, TRAIN, content, person, write
 
 RNG = np.random.default_rng(0)
