@@ -170,7 +170,7 @@ def scorer(dataset: TopDownDataset, data_root: Path, config: dict[str, Any]) -> 
     """
     data, backend = config['data'], config['eval']['backend']
     if data['type'] == 'mpii':
-        truth = pck.load_truth(data_root / data['val_truth'], len(dataset))
+        truth = pck.load_ground_truth(data_root / data['val_truth'], len(dataset))
         return lambda predictions, results: pck.evaluate(predictions.keypoints, predictions.bbox_ids, truth)
     return lambda predictions, results: evaluate(
         results, data_root / data['val_annotations'], sigmas=np.array(dataset.info.sigmas),

@@ -15,7 +15,7 @@ PIXEL_STD = 200.0
 
 
 def clip_box(box: Sequence[float], width: float, height: float) -> tuple[float, float, float, float] | None:
-    """Cuts an (x, y, w, h) box to the pixel centres of its image; None when nothing is left of it.
+    """Return an (x, y, w, h) box cut to the pixel centres of its image; None when nothing is left of it.
 
     As in MMPose the size is counted from the corner after clipping, so a box that starts outside the image is
     moved and not cut on that side.
@@ -27,13 +27,13 @@ def clip_box(box: Sequence[float], width: float, height: float) -> tuple[float, 
 
 
 def grow_to_aspect(w: float, h: float, aspect: float) -> tuple[float, float]:
-    """The smallest (w, h) that holds the given one and has w / h = aspect."""
+    """Return the smallest (w, h) that holds the given one and has w / h = aspect."""
     return (w, w / aspect) if w > aspect * h else (h * aspect, h)
 
 
 def box_to_center_scale(box: Sequence[float], image_size: Sequence[int],
                         padding: float = 1.25) -> tuple[np.ndarray, np.ndarray]:
-    """Centre and padded scale of a box, its sides grown to the aspect ratio of the network's input.
+    """Return centre and padded scale of a box, its sides grown to the aspect ratio of the network's input.
 
     Args:
         box: x, y, w, h in pixels.
@@ -48,9 +48,9 @@ def box_to_center_scale(box: Sequence[float], image_size: Sequence[int],
     return np.array((x + w * 0.5, y + h * 0.5), np.float32), scale * padding
 
 
-def affine_matrix(center: Sequence[float], scale: Sequence[float], rotation: float, output_size: Sequence[int],
-                  inverse: bool = False) -> np.ndarray:
-    """Affine map image -> crop (or back) by MMPose's three-point rule: only the scale's width counts.
+def affine_matrix(center: Sequence[float], scale: Sequence[float], rotation: float,
+                  output_size: Sequence[int]) -> np.ndarray:
+    """Return the affine map image -> crop by MMPose's three-point rule: only the scale's width counts.
 
     The centre, the middle of the window's upper edge and the point that completes a right angle go to their
     places in the crop; a positive angle turns the window clockwise.
@@ -60,7 +60,6 @@ def affine_matrix(center: Sequence[float], scale: Sequence[float], rotation: flo
         scale: (width, height) in 200 pixels.
         rotation: Degrees.
         output_size: (width, height) of the crop.
-        inverse: Map crop -> image instead.
 
     Returns:
         Matrix float64 (2, 3).
@@ -71,19 +70,19 @@ def affine_matrix(center: Sequence[float], scale: Sequence[float], rotation: flo
     middle_x, middle_y = output_size[0] * 0.5, output_size[1] * 0.5
     source = _right_angle(x, y, np.float32(x + half * sin(angle)), np.float32(y - half * cos(angle)))
     target = _right_angle(middle_x, middle_y, middle_x, middle_y - middle_x)
-    return cv2.getAffineTransform(target, source) if inverse else cv2.getAffineTransform(source, target)
+    return cv2.getAffineTransform(source, target)
 
 
 def _right_angle(x: float, y: float, end_x: float, end_y: float) -> np.ndarray:
-    """A corner, the end of its leg, and the end of that leg set on there and turned by 90 degrees, float32 (3, 2)."""
+    """Return a corner, the end of its leg, and the end of that leg set on there and turned by 90 degrees, (3, 2)."""
     return np.array((x, y, end_x, end_y, end_x + (end_y - y), end_y + (x - end_x)), np.float32).reshape(3, 2)
 
 
 def udp_matrix(center: Sequence[float], scale: Sequence[float], rotation: float,
                output_size: Sequence[int]) -> np.ndarray:
-    """Affine map image -> crop of unbiased data processing (Huang et al., CVPR 2020), sizes counted as N - 1.
+    """Return the affine map image -> crop of unbiased data processing (Huang et al., CVPR 2020).
 
-    Args and result as for `affine_matrix`; both sides of the scale count.
+    Sizes are counted as N - 1. Args and result as for `affine_matrix`; both sides of the scale count.
     """
     angle = radians(rotation)
     width, height = output_size[0] - 1.0, output_size[1] - 1.0
@@ -96,5 +95,5 @@ def udp_matrix(center: Sequence[float], scale: Sequence[float], rotation: float,
 
 
 def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Maps points (N, 2) by a (2, 3) matrix."""
+    """Return the points (N, 2) mapped by a (2, 3) matrix."""
     return points @ matrix[:, :2].T + matrix[:, 2]

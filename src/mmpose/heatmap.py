@@ -1,4 +1,4 @@
-"""Joints to heatmaps (training targets) and heatmaps back to joints.
+"""Keypoints to heatmaps (training targets) and heatmaps back to keypoints.
 
 Encoding and decoding follow MMPose 0.29 to the pixel. `default` decoding is the quarter-pixel shift of Newell et al.
 (ECCV 2016), `dark` is Zhang et al. (CVPR 2020, arXiv 1910.06278), `udp` is Huang et al. (CVPR 2020, arXiv 1911.07524).
@@ -16,13 +16,13 @@ from src.mmpose.geometry import PIXEL_STD
 METHODS = ('none', 'default', 'dark', 'udp')
 
 
-def encode(joints: np.ndarray, visible: np.ndarray, image_size: tuple[int, int], heatmap_size: tuple[int, int],
+def encode(keypoints: np.ndarray, visible: np.ndarray, image_size: tuple[int, int], heatmap_size: tuple[int, int],
            sigma: float = 2, udp: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Draws a Gaussian of peak 1, cut off at 3 sigma, for every visible joint.
+    """Return target heatmaps: a Gaussian of peak 1, cut off at 3 sigma, for every visible keypoint.
 
     Args:
-        joints: (K, 2 or 3) joints in input pixels; only x and y are read.
-        visible: (K, 1 or more); the first column is the joint's weight, joints at or below 0.5 stay empty.
+        keypoints: (K, 2 or 3) in input pixels; only x and y are read.
+        visible: (K, 1 or more); the first column is the weight, keypoints at or below 0.5 stay empty.
         image_size: (width, height) of the network's input.
         heatmap_size: (W, H) of the heatmaps.
         sigma: Standard deviation in heatmap pixels.
@@ -33,9 +33,9 @@ def encode(joints: np.ndarray, visible: np.ndarray, image_size: tuple[int, int],
         target float32 (K, H, W) and target_weight float32 (K, 1), 0 where the Gaussian lies outside the map.
     """
     if not udp:
-        return _paste(joints, visible, image_size, heatmap_size, sigma)
+        return _paste(keypoints, visible, image_size, heatmap_size, sigma)
     size = np.asarray(heatmap_size, np.int64)
-    exact = joints[:, :2] / ((np.asarray(image_size) - 1) / (size - 1))
+    exact = keypoints[:, :2] / ((np.asarray(image_size) - 1) / (size - 1))
     nearest = np.trunc(exact + 0.5)  # towards zero, also for negative coordinates, as the reference does
     radius = int(3 * sigma)
     outside = ((nearest - radius >= size) | (nearest + radius + 1 < 0)).any(axis=1)
@@ -50,16 +50,16 @@ def encode(joints: np.ndarray, visible: np.ndarray, image_size: tuple[int, int],
     return target, weight[:, None]
 
 
-def _paste(joints: np.ndarray, visible: np.ndarray, image_size: tuple[int, int], heatmap_size: tuple[int, int],
+def _paste(keypoints: np.ndarray, visible: np.ndarray, image_size: tuple[int, int], heatmap_size: tuple[int, int],
            sigma: float) -> tuple[np.ndarray, np.ndarray]:
-    """`encode` with Gaussians on whole pixels: they are all the same patch."""
+    """Return what `encode` does with Gaussians on whole pixels: they are all the same patch."""
     (width, height), (input_width, input_height) = map(int, heatmap_size), map(int, image_size)
     step_x, step_y = input_width / width, input_height / height
     radius, patch = _patch(sigma)
     size = len(patch)
-    target = np.zeros((len(joints), height, width), np.float32)
+    target = np.zeros((len(keypoints), height, width), np.float32)
     weight = visible[:, :1].astype(np.float32)
-    for k, ((x, y), shown) in enumerate(zip(joints[:, :2].tolist(), visible[:, 0].tolist())):
+    for k, ((x, y), shown) in enumerate(zip(keypoints[:, :2].tolist(), visible[:, 0].tolist())):
         # Truncated towards zero, also for negative coordinates, as the reference does.
         left, top = int(x / step_x + 0.5) - radius, int(y / step_y + 0.5) - radius
         if left >= width or top >= height or left + size < 0 or top + size < 0:
@@ -72,7 +72,7 @@ def _paste(joints: np.ndarray, visible: np.ndarray, image_size: tuple[int, int],
 
 @functools.lru_cache(maxsize=8)
 def _patch(sigma: float) -> tuple[int, np.ndarray]:
-    """The radius at which a Gaussian is cut off, and its pixels, float32 (2 * radius + 1,) * 2."""
+    """Return the radius at which a Gaussian is cut off, and its pixels, float32 (2 * radius + 1,) * 2."""
     radius = int(3 * sigma)
     line = np.arange(-radius, radius + 1, dtype=np.float32)
     line = np.exp(line * line * np.float32(-0.5 / sigma ** 2))
@@ -81,7 +81,7 @@ def _patch(sigma: float) -> tuple[int, np.ndarray]:
 
 def decode(heatmaps: np.ndarray, center: np.ndarray, scale: np.ndarray, method: str = 'default',
            kernel: int = 11) -> tuple[np.ndarray, np.ndarray]:
-    """Finds each map's peak and carries it back to the image.
+    """Return each map's peak, in the image.
 
     Args:
         heatmaps: float32 (N, K, H, W), left unchanged.
@@ -95,8 +95,8 @@ def decode(heatmaps: np.ndarray, center: np.ndarray, scale: np.ndarray, method: 
         keypoints float32 (N, K, 2) in image pixels and scores float32 (N, K, 1), the maxima of the raw maps. A map
         without a positive value has its peak at heatmap point (-1, -1).
     """
-    count, joints, height, width = heatmaps.shape
-    maps = heatmaps.reshape(count * joints, height, width)
+    count, channels, height, width = heatmaps.shape
+    maps = heatmaps.reshape(count * channels, height, width)
     flat = maps.reshape(len(maps), -1)
     peak = flat.argmax(axis=1)  # the first of equals, in row-major order
     scores = flat[np.arange(len(flat)), peak]
@@ -108,18 +108,18 @@ def decode(heatmaps: np.ndarray, center: np.ndarray, scale: np.ndarray, method: 
     points[~(scores > 0)] = -1
 
     size = np.array([width, height]) - (method == 'udp')
-    keypoints = to_image(points.reshape(count, joints, 2), size, center, scale)
-    return keypoints, scores.reshape(count, joints, 1).astype(np.float32)
+    keypoints = to_image(points.reshape(count, channels, 2), size, center, scale)
+    return keypoints, scores.reshape(count, channels, 1).astype(np.float32)
 
 
 def to_image(points: np.ndarray, size: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Points of crops (or of their heatmaps) in the image.
+    """Return points of crops (or of their heatmaps) in the image.
 
     Args:
         points: (N, K, 2).
         size: (width, height) of the crops in the points' unit.
-        center: see `decode`.
-        scale: likewise.
+        center: (N, 2) centres of the crops in image pixels.
+        scale: (N, 2) sizes of the crops in units of 200 image pixels.
 
     Returns:
         float32 (N, K, 2) in image pixels.
@@ -129,11 +129,11 @@ def to_image(points: np.ndarray, size: np.ndarray, center: np.ndarray, scale: np
 
 
 def flip_back(flipped: np.ndarray, flip_index: np.ndarray, shift: bool) -> np.ndarray:
-    """Turns the heatmaps of mirrored images into heatmaps of the images.
+    """Return the heatmaps of the images, given those of their mirror images.
 
     Args:
         flipped: (N, K, H, W) heatmaps of the mirrored images.
-        flip_index: int (K,) permutation that exchanges left and right joints.
+        flip_index: int (K,) permutation that exchanges left and right keypoints.
         shift: Move the result one column to the right, column 0 staying: mirroring a crop whose size is divided (not
             its size less one) misaligns it by that much.
 
@@ -147,6 +147,7 @@ def flip_back(flipped: np.ndarray, flip_index: np.ndarray, shift: bool) -> np.nd
 
 
 def _quarter_shift(maps: np.ndarray, x: np.ndarray, y: np.ndarray, kernel: int) -> np.ndarray:
+    """Return a quarter pixel towards the higher neighbour, per axis; none near the border."""
     height, width = maps.shape[1:]
     shift = np.zeros((len(maps), 2))
     inner = np.flatnonzero((x > 1) & (x < width - 1) & (y > 1) & (y < height - 1))
@@ -157,7 +158,7 @@ def _quarter_shift(maps: np.ndarray, x: np.ndarray, y: np.ndarray, kernel: int) 
 
 
 def _dark_shift(maps: np.ndarray, x: np.ndarray, y: np.ndarray, kernel: int) -> np.ndarray:
-    """Newton step with derivatives taken over two pixels; no step near the border."""
+    """Return a Newton step with derivatives taken over two pixels; none near the border."""
     height, width = maps.shape[1:]
     shift = np.zeros((len(maps), 2))
     inner = np.flatnonzero((x > 1) & (x < width - 2) & (y > 1) & (y < height - 2))
@@ -176,7 +177,7 @@ def _dark_shift(maps: np.ndarray, x: np.ndarray, y: np.ndarray, kernel: int) -> 
 
 
 def _udp_shift(maps: np.ndarray, x: np.ndarray, y: np.ndarray, kernel: int) -> np.ndarray:
-    """Newton step with derivatives taken over one pixel, everywhere."""
+    """Return a Newton step with derivatives taken over one pixel, everywhere."""
     blurred = np.clip(_blur(maps, kernel, cv2.BORDER_DEFAULT), 0.001, 50)
     gradient, hessian = _differences(np.log(_neighbours(blurred, x, y, 1)).astype(np.float64))
     hessian += np.finfo(np.float32).eps * np.eye(2)
@@ -184,7 +185,7 @@ def _udp_shift(maps: np.ndarray, x: np.ndarray, y: np.ndarray, kernel: int) -> n
 
 
 def _differences(near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gradient (M, 2) and Hessian (M, 2, 2) at the middle of 3x3 neighbourhoods (M, 3, 3)."""
+    """Return gradient (M, 2) and Hessian (M, 2, 2) at the middle of 3x3 neighbourhoods (M, 3, 3)."""
     (_, up, _), (left, middle, right), (_, down, _) = near.transpose(1, 2, 0)
     gradient = np.stack((right - left, down - up), axis=-1) / 2
     cross = (near[:, 2, 2] - right - down + 2 * middle - left - up + near[:, 0, 0]) / 2
@@ -193,7 +194,7 @@ def _differences(near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _neighbours(maps: np.ndarray, x: np.ndarray, y: np.ndarray, reach: int) -> np.ndarray:
-    """The (M, 2*reach+1, 2*reach+1) pixels around one point of each map; the border pixels repeat outside."""
+    """Return the (M, 2*reach+1, 2*reach+1) pixels around one point of each map; the border pixels repeat outside."""
     steps = np.arange(-reach, reach + 1)
     rows = np.clip(y[:, None] + steps, 0, maps.shape[1] - 1)
     columns = np.clip(x[:, None] + steps, 0, maps.shape[2] - 1)
@@ -201,14 +202,14 @@ def _neighbours(maps: np.ndarray, x: np.ndarray, y: np.ndarray, reach: int) -> n
 
 
 def _blur(maps: np.ndarray, kernel: int, border: int) -> np.ndarray:
-    """cv2.GaussianBlur with its automatic sigma, for all (M, H, W) maps at once: a separable blur is two products."""
+    """Return cv2.GaussianBlur with its automatic sigma of all (M, H, W) maps: a separable blur is two products."""
     rows, columns = (_blur_matrix(size, kernel, border) for size in maps.shape[1:])
     return np.matmul(rows, np.matmul(maps, columns.T))
 
 
 @functools.lru_cache(maxsize=16)
 def _blur_matrix(size: int, kernel: int, border: int) -> np.ndarray:
-    """float32 (size, size): what the blur makes of each unit vector."""
+    """Return the blur of each unit vector, float32 (size, size)."""
     padded = np.pad(np.eye(size, dtype=np.float64), ((kernel // 2,) * 2, (0, 0)),
                     'constant' if border == cv2.BORDER_CONSTANT else 'reflect')
     weights = cv2.getGaussianKernel(kernel, 0)[:, 0]

@@ -19,14 +19,14 @@ CENTER_SHIFT = 15.0  # pixels per scale unit downwards, so that the window doesn
 
 
 class MpiiDataset(TopDownDataset):
-    """Persons of an MPII annotation file; `bbox_id` is their place in it."""
+    """Annotated persons of an MPII file; `bbox_id` is their place in it."""
 
     def __init__(self, info: DatasetInfo, annotation_file: Path, image_dir: Path, image_size: tuple[int, int],
                  heatmap_size: tuple[int, int], pipeline: list[dict[str, Any]], *, seed: int = 0) -> None:
-        """Reads and checks the file; images are read by `sample` only. Arguments as for `CocoDataset`.
+        """Read and check the file; images are read by `sample` only. Arguments as for `CocoDataset`.
 
         Raises:
-            InputError: the file or the folder is missing, the file is no such format or holds no person.
+            InputError: the file or the folder is missing, the file has another format or holds no person.
         """
         super().__init__(info, image_size, heatmap_size, pipeline, seed)
         file, folder = Path(annotation_file), Path(image_dir)
@@ -42,13 +42,13 @@ class MpiiDataset(TopDownDataset):
         count = self.info.num_joints
         center, scale = numbers(person['center'], 2), float(person['scale'])
         points = numbers(np.ravel(person['joints']), 2 * count).reshape(count, 2)
-        seen = numbers(person['joints_vis'], count)
-        if not (np.isfinite([*points.flat, *center, *seen]).all() and 0 < scale < np.inf):
+        labels = numbers(person['joints_vis'], count)
+        if not (np.isfinite([*points.flat, *center, *labels]).all() and 0 < scale < np.inf):
             raise ValueError('center, scale, joints and joints_vis must be finite, and the scale positive')
         if center[0] != -1:
             center[1] += CENTER_SHIFT * scale
         joints, visible = np.zeros((2, count, 3), np.float32)
-        joints[:, :2], visible[:, :2] = points - 1, seen[:, None]
+        joints[:, :2], visible[:, :2] = points - 1, labels[:, None]
         return dict(image_file=str(folder / person['image']), image_id=person['image'], bbox_score=1.0, rotation=0.0,
                     center=(center - 1).astype(np.float32), scale=np.full(2, scale, np.float32), joints_3d=joints,
                     joints_3d_visible=visible, ann_info=self._ann_info)

@@ -1,6 +1,6 @@
-"""Object keypoint similarity and the suppression of doubled persons by it, as in MMPose 0.29.
+"""Object keypoint similarity and the suppression of duplicate persons by it, as in MMPose 0.29.
 
-OKS is COCO's definition (cocodataset.org/#keypoints-eval) with the mean of both areas, over all joints: predictions
+OKS is COCO's definition (cocodataset.org/#keypoints-eval) with the mean of both areas, over all keypoints: predictions
 have no invisible ones.
 """
 from __future__ import annotations
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def oks(one: np.ndarray, others: np.ndarray, area: float, areas: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
-    """Similarity of one person to M others.
+    """Return the similarity of one person to M others.
 
     Args:
         one: (K, 2 or more) x, y in pixels.
@@ -28,7 +28,7 @@ def oks(one: np.ndarray, others: np.ndarray, area: float, areas: np.ndarray, sig
 
 def oks_nms(keypoints: np.ndarray, scores: np.ndarray, areas: np.ndarray, threshold: float,
             sigmas: np.ndarray) -> np.ndarray:
-    """Keeps the best person, drops those more similar to it than `threshold`, and goes on with the rest.
+    """Return the persons that stay when each, from the best on, removes those more similar to it than `threshold`.
 
     Args:
         keypoints: (M, K, 2 or more) x, y in pixels.
@@ -51,12 +51,12 @@ def oks_nms(keypoints: np.ndarray, scores: np.ndarray, areas: np.ndarray, thresh
 
 def soft_oks_nms(keypoints: np.ndarray, scores: np.ndarray, areas: np.ndarray, threshold: float, sigmas: np.ndarray,
                  max_kept: int = 20) -> np.ndarray:
-    """Keeps the best person, lowers the scores of the rest by exp(-OKS^2 / threshold), and goes on with the rest.
+    """Return the persons in the order of choice, where each lowers the scores of the rest by exp(-OKS^2 / threshold).
 
-    Args as in `oks_nms`; the scores given are not changed, they only decide the choice.
+    Args as in `oks_nms`; the given scores are not changed, the lowered ones only decide the next choice.
 
     Returns:
-        int64 indices of the at most `max_kept` kept ones, in the order of their choice.
+        int64 indices of the at most `max_kept` kept ones.
     """
     scores = np.array(scores, np.float64)
     order = np.argsort(-scores, kind='stable')

@@ -8,52 +8,53 @@ from scipy.io import loadmat
 
 from src.common.errors import InputError
 
-# Joint numbers are MPII's: right leg upwards, left leg downwards, pelvis, thorax, neck, head top, right arm, left arm.
+# Keypoint numbers are MPII's: right leg upwards, left leg downwards, pelvis, thorax, neck, head top, right arm, left
+# arm.
 GROUPS = {'Head': (9,), 'Shoulder': (12, 13), 'Elbow': (11, 14), 'Wrist': (10, 15), 'Hip': (2, 3), 'Knee': (1, 4),
           'Ankle': (0, 5)}
 PELVIS_THORAX = (6, 7)
 HEAD_SIZE_PER_DIAGONAL = 0.6
 
 
-def pckh(pred: np.ndarray, truth: np.ndarray, visible: np.ndarray, head_sizes: np.ndarray,
+def pckh(pred: np.ndarray, target: np.ndarray, visible: np.ndarray, head_sizes: np.ndarray,
          threshold: float = 0.5) -> dict[str, float]:
-    """Percentage of joints found within `threshold` head sizes.
+    """Return the percentages of keypoints found within `threshold` head sizes.
 
     Args:
-        pred: (N, 16, 2) joints in image pixels.
-        truth: (N, 16, 2) joints, counted from the same origin.
-        visible: (N, 16), 0 for joints that don't count.
+        pred: (N, 16, 2) predicted keypoints in image pixels.
+        target: (N, 16, 2) annotated keypoints, counted from the same origin.
+        visible: (N, 16), 0 for keypoints that don't count.
         head_sizes: (N,) in pixels.
         threshold: Fraction of the head size.
 
     Returns:
         Head, Shoulder, Elbow, Wrist, Hip, Knee, Ankle (each the mean of left and right) and Mean, which is the mean of
-        all joints except pelvis and thorax, weighted by how often they are visible; -1 where none is visible.
+        all keypoints except pelvis and thorax, weighted by how often they are visible; -1 where none is visible.
     """
     counted = np.asarray(visible) > 0
-    close = np.linalg.norm(pred - truth, axis=-1) / head_sizes[:, None] <= threshold
+    close = np.linalg.norm(pred - target, axis=-1) / head_sizes[:, None] <= threshold
     found, count = (close & counted).sum(axis=0), counted.sum(axis=0)
 
     def mean(values: np.ndarray) -> float:
         return float(values.mean()) if values.size else -1.0
 
     rate = 100.0 * found / np.maximum(count, 1)
-    groups = {name: np.array(joints) for name, joints in GROUPS.items()}
-    scores = {name: mean(rate[joints[count[joints] > 0]]) for name, joints in groups.items()}
+    groups = {name: np.array(members) for name, members in GROUPS.items()}
+    scores = {name: mean(rate[members[count[members] > 0]]) for name, members in groups.items()}
     limbs = np.delete(np.arange(len(rate)), PELVIS_THORAX)
     total = count[limbs].sum()
     return {**scores, 'Mean': 100.0 * float(found[limbs].sum() / total) if total else -1.0}
 
 
-def load_truth(mat_file: Path | str, persons: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Reads `mpii_gt_val.mat`, which comes with the annotation files that MMPose's MPII guide links to.
+def load_ground_truth(mat_file: Path | str, persons: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the content of `mpii_gt_val.mat`, which comes with the annotation files that MMPose's MPII guide links to.
 
     Args:
-        mat_file: the file.
-        persons: how many the annotation file has that belongs to it (`mpii_val.json`).
+        mat_file: The file.
+        persons: Their number in the annotation file that belongs to it (`mpii_val.json`).
 
     Returns:
-        joints float64 (N, 16, 2) in image pixels counted from one, visible bool (N, 16), and head sizes (N,) in
+        keypoints float64 (N, 16, 2) in image pixels counted from one, visible bool (N, 16), and head sizes (N,) in
         pixels: 0.6 of the diagonals of the head boxes.
 
     Raises:
@@ -61,37 +62,38 @@ def load_truth(mat_file: Path | str, persons: int) -> tuple[np.ndarray, np.ndarr
     """
     try:
         content = loadmat(mat_file)
-        joints = content['pos_gt_src'].transpose(2, 0, 1).astype(np.float64)
+        keypoints = content['pos_gt_src'].transpose(2, 0, 1).astype(np.float64)
         corners = content['headboxes_src'].transpose(2, 0, 1).astype(np.float64)
         visible = content['jnt_missing'].T == 0
-        if joints.shape[1:] != (16, 2) or visible.shape != joints.shape[:2] or corners.shape != (len(joints), 2, 2):
+        count = len(keypoints)
+        if (keypoints.shape, visible.shape, corners.shape) != ((count, 16, 2), (count, 16), (count, 2, 2)):
             raise ValueError('its arrays do not fit together')
     except OSError as error:
         raise InputError(f'{mat_file}: cannot be read; PCKh takes the head sizes from it: put mpii_gt_val.mat beside '
                          'the annotation JSON') from error
     except Exception as error:  # loadmat raises many kinds on damaged files
         raise InputError(f'{mat_file}: not an MPII ground-truth file ({error}); get mpii_gt_val.mat anew') from error
-    if len(joints) != persons:
-        raise InputError(f'{mat_file}: holds {len(joints)} persons, the annotations {persons}; evaluate all of the '
+    if count != persons:
+        raise InputError(f'{mat_file}: holds {count} persons, the annotations {persons}; evaluate all of the '
                          'annotation file that belongs to it (mpii_val.json)')
-    return joints, visible, HEAD_SIZE_PER_DIAGONAL * np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)
+    return keypoints, visible, HEAD_SIZE_PER_DIAGONAL * np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)
 
 
 def evaluate(preds: np.ndarray, bbox_ids: np.ndarray,
-             truth: tuple[np.ndarray, np.ndarray, np.ndarray]) -> dict[str, float]:
-    """PCKh of all persons of the MPII validation set, at 0.5 and at 0.1 head sizes.
+             ground_truth: tuple[np.ndarray, np.ndarray, np.ndarray]) -> dict[str, float]:
+    """Return the PCKh of all persons of the MPII validation set, at 0.5 and at 0.1 head sizes.
 
     Args:
         preds: (M, 16, 2 or more) x, y in image pixels counted from zero.
         bbox_ids: (M,) places of the persons in `mpii_val.json`, each at least once; of equals the first stays.
-        truth: N persons' joints, visibility and head sizes, see `load_truth`.
+        ground_truth: N persons' keypoints, visibility and head sizes from `load_ground_truth`.
 
     Returns:
         Head, Shoulder, Elbow, Wrist, Hip, Knee, Ankle, Mean, then the same names with `@0.1`; per cent.
     """
-    joints, visible, head_sizes = truth
+    keypoints, visible, head_sizes = ground_truth
     rows = np.unique(bbox_ids, return_index=True)[1]
     found = np.asarray(preds, np.float64)[rows, :, :2] + 1  # the file counts pixels from one
-    scores = {suffix: pckh(found, joints, visible, head_sizes, threshold)
+    scores = {suffix: pckh(found, keypoints, visible, head_sizes, threshold)
               for suffix, threshold in (('', 0.5), ('@0.1', 0.1))}
     return {name + suffix: value for suffix, group in scores.items() for name, value in group.items()}
