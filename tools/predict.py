@@ -31,7 +31,7 @@ from src.prediction.boxes import Boxes, from_file, hog, image_ids, whole_picture
 from src.prediction.drawing import draw_poses
 from src.prediction.media import Album, Frame, Source, count_frames, find_sources, frames
 from src.prediction.pose_model import PoseModel, load_model
-from src.settings.checks import DEVICES
+from src.settings.table import DEVICES
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

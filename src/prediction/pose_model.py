@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from src.common.errors import InputError
-from src.config import ROOT, resolve, restore
+from src.config import ROOT, resolve
 from src.cpu.cells import accelerate
 from src.deployment.fold import fold_batch_norm
 from src.deployment.runtime import SUFFIXES, open_file
@@ -24,6 +24,7 @@ from src.mmpose.coco import TopDownDataset
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.heatmap import decode, to_image
 from src.settings.build import build_network
+from src.settings.overrides import restore
 from src.test_utils import Decoder, Forward, estimate, forward_of
 from src.utils import set_device
 from src.weights.checkpoint import TORCH_SUFFIXES, load_network

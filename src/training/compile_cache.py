@@ -21,12 +21,9 @@ from mindspore import nn
 
 from src.config import uses_kernels
 from src.cpu.kernels import build_library, cache_folder
+from src.settings.table import NOT_IN_GRAPH
 
 KEPT = 20  # graphs, the newest; one of Lite-HRNet-18 takes 7 MB
-# Settings of an experiment that are no part of the graph.
-FREE = ('experiment_tag', 'data_root', 'output_root', 'checkpoint_path', 'checkpoint_interval', 'start_epoch',
-        'random_seed', 'device_id', 'recipe', 'workers', 'max_steps', 'skip_bad_images', 'max_bad_steps', 'resume',
-        'keep_checkpoints', 'tensorboard', 'eval_interval', 'compile_cache')
 _first = True
 
 
@@ -38,7 +35,7 @@ def graph_folder(experiment: Mapping[str, Any], config: Mapping[str, Any], steps
         config: the model configuration.
         steps: of the training; the learning rates are a tensor of that size.
     """
-    settings = {key: value for key, value in experiment.items() if key not in FREE}
+    settings = {key: value for key, value in experiment.items() if key not in NOT_IN_GRAPH}
     sections = [config[section] for section in ('model', 'data', 'train')]
     library = build_library() if uses_kernels(experiment) else None
     known = json.dumps([ms.__version__, settings, sections, steps, str(library)], sort_keys=True)

@@ -21,14 +21,9 @@ from mindspore import nn
 
 from src.common.errors import InputError
 from src.common.files import atomic_path
+from src.settings.table import RESUME_MAY_CHANGE
 
 MAGIC = 'litehrnet-training-state-1'
-# Settings that may differ when a training goes on: they change no number of it, or only how long it lasts.
-FREE = ('device', 'device_id', 'model_config', 'experiment_tag', 'checkpoint_path', 'checkpoint_interval',
-        'keep_checkpoints', 'data_root', 'output_root', 'recipe', 'workers', 'cpu_threads', 'cpu_kernels',
-        'compile_cache', 'dataset_sink_mode', 'enable_graph_kernel', 'max_steps', 'skip_bad_images',
-        'max_bad_steps', 'distributed', 'resume', 'tensorboard',
-        'eval_interval', 'train.epochs')
 SECTIONS = ('model', 'data', 'train_pipeline', 'train')
 
 
@@ -52,12 +47,12 @@ class TrainingState:
 def settings_that_count(experiment: Mapping[str, Any], config: Mapping[str, Any], samples: int,
                         ranks: int) -> dict[str, Any]:
     """Everything that has a say in the numbers of a training, as JSON gives it back."""
-    found = {key: value for key, value in experiment.items() if key not in FREE}
+    found = {key: value for key, value in experiment.items() if key not in RESUME_MAY_CHANGE}
     for section in SECTIONS:
         entries = config[section].items() if isinstance(config[section], dict) else [(None, config[section])]
         found.update({f'{section}.{key}' if key else section: value for key, value in entries})
     counts = {'train.epochs'} if config['train']['schedule'] == 'cosine' else set()
-    found = {key: value for key, value in found.items() if key not in FREE or key in counts}
+    found = {key: value for key, value in found.items() if key not in RESUME_MAY_CHANGE or key in counts}
     return json.loads(json.dumps({**found, 'number of training samples': samples, 'number of devices': ranks}))
 
 

@@ -1,0 +1,27 @@
+"""The table of settings and the values in src/config.py and configs/ have the same keys and types."""
+from __future__ import annotations
+
+from src.config import experiment_cfg, load_model_config
+from src.settings.overrides import accept, flatten
+from src.settings.table import CONFIGURATION, EXPERIMENT
+from tests.test_config import CONFIGS
+
+
+def test_every_experiment_setting_has_a_value_of_its_type() -> None:
+    assert experiment_cfg.keys() <= EXPERIMENT.keys()
+    for key, setting in EXPERIMENT.items():
+        value = experiment_cfg.get(key, setting.default)
+        assert setting.help and (value is None if setting.optional else accept(value, setting.kind) == value), key
+
+
+def test_every_entry_of_every_configuration_is_in_the_table_and_of_its_type() -> None:
+    found = {}
+    for name in CONFIGS:
+        config = load_model_config(name)
+        del config['recipes']
+        for key, value in flatten(config).items():
+            assert accept(value, CONFIGURATION[key].kind) == value, (name, key)
+            found[key] = value
+        required = {key for key, setting in CONFIGURATION.items() if not setting.optional}
+        assert required <= flatten(config).keys(), name
+    assert CONFIGURATION.keys() - found.keys() == {'model.blocks'}  # only in a user's own
