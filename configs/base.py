@@ -1,4 +1,4 @@
-"""What all configurations share: the networks, the pipelines, the training and evaluation settings.
+"""What all configurations share: networks, pipelines, training and evaluation settings.
 
 The pipelines are lists of dicts with MMPose 0.x names and arguments, so one from an MMPose config can be pasted in.
 """
@@ -16,7 +16,7 @@ HALF_BODY = dict(type='TopDownHalfBodyTransform', num_joints_half_body=8, prob_h
 
 
 def train_pipeline(sigma: float, *, half_body: bool) -> list[dict[str, Any]]:
-    """Augmentation and Gaussian targets; `sigma` in heatmap pixels."""
+    """Return augmentation and Gaussian targets; `sigma` in heatmap pixels."""
     return [
         dict(type='LoadImageFromFile'),
         dict(type='TopDownGetBboxCenterScale', padding=1.25),
@@ -32,7 +32,7 @@ def train_pipeline(sigma: float, *, half_body: bool) -> list[dict[str, Any]]:
 
 
 def val_pipeline() -> list[dict[str, Any]]:
-    """The crop as it is, normalised."""
+    """Return the normalised crop, without augmentation."""
     return [
         dict(type='LoadImageFromFile'),
         dict(type='TopDownGetBboxCenterScale', padding=1.25),
@@ -45,17 +45,17 @@ def val_pipeline() -> list[dict[str, Any]]:
 
 def base_config(network: dict[str, Any], data: dict[str, Any], *, image_size: tuple[int, int], sigma: float = 2,
                 batch_size: int = 64, half_body: bool, boxes: str, nms: str) -> dict[str, Any]:
-    """The whole configuration of one model.
+    """Return the configuration of one model.
 
     Args:
         network: one of the network dicts above.
-        data: type and info of the data set, and its files below the data root; info None: told by the annotations.
+        data: type and info of the data set, and its files relative to the data root; info None: read from the annotations.
         image_size: (width, height) of the crop in pixels; heatmaps are a quarter of it.
         sigma: of the Gaussian targets, heatmap pixels.
         batch_size: samples per device.
-        half_body: whether training cuts persons in half now and then.
-        boxes: that evaluation takes unless told otherwise: 'det' or 'gt'.
-        nms: among the persons of a picture: 'hard', 'soft' or 'none'.
+        half_body: whether to use half-body augmentation.
+        boxes: the default of evaluation: 'det' or 'gt'.
+        nms: among the persons of an image: 'hard', 'soft' or 'none'.
     """
     width, height = image_size
     return dict(
@@ -73,6 +73,6 @@ def base_config(network: dict[str, Any], data: dict[str, Any], *, image_size: tu
         # Selected by experiment_cfg['recipe']; each entry overrides a key of experiment_cfg or, dotted, of this dict.
         recipes=dict(
             seed={},
-            # The authors': Adam, 2e-3 for 8 devices together.
+            # The authors': Adam, 2e-3 for 8 devices in all.
             paper={'learning_rate': 2e-3 / 8, 'weight_decay': 0.0, 'train.optimizer': 'Adam'}),
     )

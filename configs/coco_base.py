@@ -27,6 +27,6 @@ DATA = dict(
 
 def coco_config(network: dict[str, Any], *, image_size: tuple[int, int], sigma: float = 2,
                 batch_size: int = 64) -> dict[str, Any]:
-    """The whole configuration of one model; arguments as for `base_config`."""
+    """Return the configuration of one model; arguments as for `base_config`."""
     return base_config(network, DATA, image_size=image_size, sigma=sigma, batch_size=batch_size, half_body=True,
                        boxes='det', nms='hard')

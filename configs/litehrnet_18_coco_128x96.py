@@ -1,4 +1,4 @@
-"""Lite-HRNet-18 with a 128x96 input: a quarter of the work, for trials on a CPU (the demo, the sports photographs).
+"""Lite-HRNet-18 with a 128x96 input: a quarter of the work, for trials on a CPU.
 
 CPU:     bash scripts/run_standalone_train.sh 0 --device CPU --model_config litehrnet_18_coco_128x96
 """

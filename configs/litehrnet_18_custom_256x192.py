@@ -1,10 +1,10 @@
-"""Lite-HRNet-18 on your own data in COCO's format: joints, limbs and mirror pairs are read from its annotation file.
+"""Lite-HRNet-18 on your own data in COCO's format: its annotation file names keypoints, limbs and mirror pairs.
 
     python train.py --model_config litehrnet_18_custom_256x192 --data_root data/own --random_seed 0
 
-Files below --data_root are annotations/train.json, annotations/val.json and images/, unless --data.train_annotations
-and its like say otherwise. --data.info FILE names a JSON file with what no annotation file tells (sigmas, upper_body)
-or tells wrongly; its keys are those of src.mmpose.dataset_info.DatasetInfo.
+Files relative to --data_root: annotations/train.json, annotations/val.json and images/, or what
+--data.train_annotations etc. name. --data.info FILE names a JSON file with what the annotation file does not hold
+(sigmas, upper_body) or has wrong; its keys are those of src.mmpose.dataset_info.DatasetInfo.
 """
 from configs.base import LITE_18, base_config
 

@@ -1,6 +1,6 @@
 """Lite-HRNet with one module per stage and a 128x96 input: learns something in minutes on a CPU (scripts/run_demo.sh).
 
-No published network; its use is to see the whole way work.
+No published network; it shows that training, evaluation and export work.
 """
 from configs.base import LITE_18
 from configs.coco_base import coco_config

@@ -1,8 +1,8 @@
 """What all MPII configurations share. A configuration module calls `mpii_config` with what differs.
 
-Joints, mirror pairs and limbs are those of MPII Human Pose (Andriluka et al., CVPR 2014); sigmas and upper body as in
-MMPose's dataset info. Files, below --data_root: MMPose's annotations/mpii_{train,val}.json, annotations/mpii_gt_val.mat
-(the truth that PCKh is computed with) and images/.
+Keypoints, mirror pairs and limbs are those of MPII Human Pose (Andriluka et al., CVPR 2014); sigmas and upper body as in
+MMPose's dataset info. Files, relative to --data_root: MMPose's annotations/mpii_{train,val}.json,
+annotations/mpii_gt_val.mat (the ground truth of PCKh) and images/.
 """
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ DATA = dict(
 
 
 def mpii_config(network: dict[str, Any]) -> dict[str, Any]:
-    """The whole configuration of one model at 256x256; `network` is one of the network dicts of `configs.base`."""
+    """Return the configuration of one model at 256x256; `network` is one of the network dicts of `configs.base`."""
     return base_config(network, DATA, image_size=(256, 256), half_body=False, boxes='gt', nms='none')

@@ -1,4 +1,4 @@
-"""Settings to objects: the network and the data sets of a resolved configuration."""
+"""Network and data sets from a resolved configuration."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -12,12 +12,12 @@ from src.model import LiteHRNet
 
 
 def build_network(config: dict[str, Any]) -> LiteHRNet:
-    """The network of `config['model']` for pictures of `config['data']['image_size']`."""
+    """Return the network of `config['model']` for images of `config['data']['image_size']`."""
     return LiteHRNet(config['data']['image_size'], **config['model'])
 
 
 def build_dataset(experiment: dict[str, Any], config: dict[str, Any], split: str, boxes: str = 'gt') -> TopDownDataset:
-    """Training or validation persons.
+    """Return the training or validation persons.
 
     Args:
         experiment: `data_root` and `random_seed` are read.
@@ -26,7 +26,7 @@ def build_dataset(experiment: dict[str, Any], config: dict[str, Any], split: str
         boxes: 'gt' for annotated boxes, 'det' for the detector's.
 
     Raises:
-        InputError: a file is missing or not what it should be.
+        InputError: a file is missing or of another kind.
     """
     root, data = Path(experiment['data_root']), config['data']
     if not root.is_dir():

@@ -59,6 +59,6 @@ def test_saved_settings_import_nothing(trap: Path) -> None:
     experiment, config = resolve({}, {})
     experiment['model_config'] = str(trap / 'trap.py')
     (trap / 'config.json').write_text(json.dumps({'experiment': experiment, 'config': config}))
-    with pytest.raises(InputError, match=r'config\.json: names the program .*trap\.py'):
+    with pytest.raises(InputError, match=r'config\.json: refusing to execute .*trap\.py'):
         resolve({}, {}, str(trap / 'config.json'))
     assert not (trap / 'sprung').exists()
