@@ -49,7 +49,7 @@ def base_config(network: dict[str, Any], data: dict[str, Any], *, image_size: tu
 
     Args:
         network: one of the network dicts above.
-        data: type and info of the data set, and its files relative to the data root; info None: read from the annotations.
+        data: type and info of the data set (None: read from the annotations), and its files relative to the data root.
         image_size: (width, height) of the crop in pixels; heatmaps are a quarter of it.
         sigma: of the Gaussian targets, heatmap pixels.
         batch_size: samples per device.

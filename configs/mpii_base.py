@@ -1,6 +1,6 @@
 """What all MPII configurations share. A configuration module calls `mpii_config` with what differs.
 
-Keypoints, mirror pairs and limbs are those of MPII Human Pose (Andriluka et al., CVPR 2014); sigmas and upper body as in
+Keypoints, mirror pairs and limbs are those of MPII Human Pose (Andriluka et al., CVPR 2014); sigmas, upper body as in
 MMPose's dataset info. Files, relative to --data_root: MMPose's annotations/mpii_{train,val}.json,
 annotations/mpii_gt_val.mat (the ground truth of PCKh) and images/.
 """
