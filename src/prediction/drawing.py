@@ -1,60 +1,64 @@
-"""Skeletons drawn on pictures, and many pictures laid out on one sheet."""
+"""Skeletons drawn on images, and many images laid out on one sheet."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from src.mmpose.dataset_info import DatasetInfo
+from src.mmpose.image import read_image
 from src.mmpose.sides import side_of
 
 LEFT, RIGHT, MIDDLE = (0, 140, 255), (255, 110, 30), (80, 220, 80)  # BGR: orange, blue, green
 
 
 def _colour(*names: str) -> tuple[int, int, int]:
-    """Colour of a joint or bone: that of its side, the middle's where it belongs to both or none."""
+    """Return the colour of a keypoint or limb: that of its side, the middle's where it belongs to both or none."""
     sides = {side_of(name) for name in names} - {None}
     return MIDDLE if len(sides) != 1 else LEFT if 'left' in sides else RIGHT
 
 
 def draw_poses(image: np.ndarray, keypoints: np.ndarray, skeleton: Sequence[tuple[int, int]],
                joint_names: Sequence[str], score_threshold: float = 0.2) -> np.ndarray:
-    """Draws persons' joints and bones; left is orange, right is blue, what is between them green.
+    """Return the image with persons' keypoints and limbs: left orange, right blue, what is between them green.
 
     Line widths follow the size of each person.
 
     Args:
         image: (H, W, 3) uint8, BGR; it is not changed.
         keypoints: (N, K, 3) x and y in pixels and a score (or a visibility); N may be 0.
-        skeleton: pairs of joint numbers.
+        skeleton: pairs of keypoint numbers.
         joint_names: K names, which tell the side (`left_eye`, `R_Paw`).
-        score_threshold: joints with a score not above it are left out, and bones that end in one.
+        score_threshold: keypoints with a score not above it are omitted, and limbs that end in one.
 
     Returns:
-        (H, W, 3) uint8, a new picture.
+        (H, W, 3) uint8, a new image.
     """
     canvas = image.copy()
     for person in keypoints:
-        good = person[:, 2] > score_threshold
-        if not good.any():
+        confident = person[:, 2] > score_threshold
+        if not confident.any():
             continue
-        width = max(1, round(float(np.ptp(person[good, :2], axis=0).max()) / 80))
+        width = max(1, round(float(np.ptp(person[confident, :2], axis=0).max()) / 80))
         points = np.round(person[:, :2] * 16).astype(int).tolist()
         for start, end in skeleton:
-            if good[start] and good[end]:
+            if confident[start] and confident[end]:
                 colour = _colour(joint_names[start], joint_names[end])
                 cv2.line(canvas, points[start], points[end], colour, width, cv2.LINE_AA, shift=4)
-        for index in np.flatnonzero(good):
+        for index in np.flatnonzero(confident):
             cv2.circle(canvas, points[index], (width + 2) * 16, (255, 255, 255), -1, cv2.LINE_AA, shift=4)
             cv2.circle(canvas, points[index], (width + 1) * 16, _colour(joint_names[index]), -1, cv2.LINE_AA, shift=4)
     return canvas
 
 
 def contact_sheet(images: Sequence[np.ndarray], columns: int, tile_size: tuple[int, int]) -> np.ndarray:
-    """Lays pictures out row by row, each scaled to fit its tile and centred on grey.
+    """Return images laid out row by row, each scaled to fit its tile and centred on grey.
 
     Args:
-        images: at least one (H, W, 3) uint8 picture, of any sizes.
+        images: at least one (H, W, 3) uint8 image, of any sizes.
         columns: tiles in a row.
         tile_size: width and height of a tile in pixels.
 
@@ -71,3 +75,26 @@ def contact_sheet(images: Sequence[np.ndarray], columns: int, tile_size: tuple[i
         left, top = column * width + (width - size[0]) // 2, row * height + (height - size[1]) // 2
         sheet[top:top + size[1], left:left + size[0]] = tile
     return sheet
+
+
+def draw_results(results: Sequence[dict[str, Any]], image_files: dict[Any, Path], info: DatasetInfo, columns: int,
+                 score_threshold: float) -> np.ndarray:
+    """Return one sheet of images with the persons found in them, in the order of the results.
+
+    Args:
+        results: at least one, in COCO's format.
+        image_files: by image id; the images to draw.
+        info: what the keypoints mean.
+        columns: tiles in a row.
+        score_threshold: see `draw_poses`.
+
+    Raises:
+        InputError: an image can't be read.
+    """
+    persons: dict[Any, list[np.ndarray]] = {}
+    for result in results:
+        if result['image_id'] in image_files:
+            persons.setdefault(result['image_id'], []).append(np.reshape(result['keypoints'], (info.num_joints, 3)))
+    images = [draw_poses(read_image(str(image_files[image_id])), np.array(found, np.float32), info.skeleton,
+                         info.joint_names, score_threshold) for image_id, found in persons.items()]
+    return contact_sheet(images, min(columns, len(images)), (320, 320))

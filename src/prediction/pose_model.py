@@ -1,7 +1,7 @@
-"""A trained network as a function of a picture and the boxes of its persons.
+"""A trained network as a function of an image and the boxes of its persons.
 
     model = load_model('checkpoints/demo/litehrnet_tiny_coco_128x96.ckpt')
-    keypoints = model.predict(cv2.imread('picture.jpg'), [[x, y, width, height]])  # (1, 17, 3): x, y, score
+    keypoints = model.predict(cv2.imread('image.jpg'), [[x, y, width, height]])  # (1, 17, 3): x, y, score
 
 Crops, flip test and decoding are those of the evaluation (`src.test_utils`): both give the same numbers.
 """
@@ -31,16 +31,16 @@ from src.weights.checkpoint import TORCH_SUFFIXES, load_network
 
 
 class PoseModel:
-    """A network with all that is needed to run it on pictures.
+    """A network with all that is needed to run it on images.
 
     Attributes:
         forward: normalised crops (N, 3, H, W) to heatmaps (N, K, H/4, W/4).
         config: the model configuration; `config['eval']` says how to decode.
-        info: what the joints mean: names, skeleton, mirror pairs, OKS sigmas.
+        info: what the keypoints mean: names, skeleton, mirror pairs, OKS sigmas.
     """
 
     def __init__(self, forward: Forward, config: dict[str, Any], decoder: Decoder = decode) -> None:
-        """Takes a network's `forward`, its resolved configuration and how to decode; see `load_model`."""
+        """Wrap a network's `forward`, its resolved configuration and its decoder, as `load_model` makes them."""
         data = config['data']
         self.forward, self.config, self._decoder = forward, config, decoder
         self.info = DatasetInfo.from_dict(data['info'])
@@ -48,35 +48,35 @@ class PoseModel:
         self._samples = TopDownDataset(self.info, data['image_size'], data['heatmap_size'], config['val_pipeline'])
 
     def predict(self, image: np.ndarray, boxes: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
-        """The joints of the persons in a picture.
+        """Return the keypoints of the persons in an image.
 
         Args:
             image: (H, W, 3) uint8, BGR as OpenCV reads it.
             boxes: (N, 4) x, y, width, height of each person in pixels; N may be 0.
 
         Returns:
-            float32 (N, K, 3): x and y in pixels of the picture, and a score, about 0 to 1.
+            float32 (N, K, 3): x and y in pixels of the image, and a score, about 0 to 1.
 
         Raises:
-            InputError: the picture or a box is of another shape or type, or a box is empty or not finite.
+            InputError: the image or a box is of another shape or type, or a box is empty or not finite.
         """
         return next(self.predict_many([(image, boxes)]))[0]
 
-    def predict_many(self, pictures: Iterable[tuple[np.ndarray, Any]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The joints in many pictures; boxes of one and the same batch may come from several of them.
+    def predict_many(self, images: Iterable[tuple[np.ndarray, Any]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the keypoints of many images; the boxes of a batch may come from several of them.
 
         Args:
-            pictures: (image, boxes) as for `predict`; boxes may have a fifth column, the detector's score. They are
+            images: (image, boxes) as for `predict`; boxes may have a fifth column, the detector's score. They are
                 taken as they are needed, up to a batch ahead.
 
         Yields:
-            for each picture, in order: keypoints float32 (N, K, 3), and windows float32 (N, 6): centre x, y, scale
+            for each image, in order: keypoints float32 (N, K, 3), and windows float32 (N, 6): centre x, y, scale
             w, h in 200-pixel units, area in square pixels, score of the box (1 where none was given).
         """
         counts: deque[int] = deque()
 
         def crops() -> Iterator[tuple[int, dict[str, Any]]]:
-            for number, (image, boxes) in enumerate(pictures):
+            for number, (image, boxes) in enumerate(images):
                 checked = check_boxes(image, boxes)
                 counts.append(len(checked))
                 for box in checked:
@@ -90,15 +90,15 @@ class PoseModel:
                 count = counts.popleft()
                 yield keypoints[:count], windows[:count]
                 keypoints, windows = keypoints[count:], windows[count:]
-        for _ in counts:  # pictures without a person, behind the last batch
+        for _ in counts:  # images without a person, behind the last batch
             yield keypoints[:0], windows[:0]
 
 
 def check_boxes(image: np.ndarray, boxes: Any) -> np.ndarray:
-    """Boxes as float64 (N, 5) x, y, width, height, score.
+    """Return boxes as float64 (N, 5) x, y, width, height, score.
 
     Raises:
-        InputError: see `PoseModel.predict`.
+        InputError: the image or a box is not as `PoseModel.predict` takes it.
     """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise InputError(f'image: expected a uint8 array (H, W, 3) in BGR, got {getattr(image, "dtype", type(image))} '
@@ -117,16 +117,16 @@ def check_boxes(image: np.ndarray, boxes: Any) -> np.ndarray:
 
 def load_model(path: Path | str, *, model_config: str | None = None, device: str = 'CPU', batch_size: int = 1,
                flip_test: bool | None = None) -> PoseModel:
-    """A network from a checkpoint or an exported file, ready to predict.
+    """Return the model of a checkpoint or an exported file, ready to predict.
 
     Args:
         path: `.ckpt`, official `.pth`, `.mindir` or `.onnx`.
         model_config: name or file of the model configuration. By default a checkpoint's is read from the config.json
-            that training left beside it, else told by the file's name, and an exported file brings its own.
+            that training left beside it, else derived from the file's name, and an exported file brings its own.
         device: 'CPU', 'GPU' or 'Ascend'; onnxruntime chooses for itself.
         batch_size: boxes that go through the network together. A checkpoint's network is compiled for this number
             and computes as many, however few are asked for.
-        flip_test: average with the mirrored picture, at twice the time; None: as the configuration says (yes).
+        flip_test: average with the mirrored image, at twice the time; None: as the configuration says (yes).
 
     Raises:
         InputError: the file is missing, damaged or of another network, its configuration unknown, the device absent,
@@ -145,8 +145,8 @@ def load_model(path: Path | str, *, model_config: str | None = None, device: str
     if path.suffix in SUFFIXES:
         forward, config, decoder = _open_exported(path, model_config)
         if decoder is not decode and flip_test:
-            raise InputError(f'{path}: gives joints, and the flip test needs heatmaps; export without --decode, or '
-                             'leave the flip test away')
+            raise InputError(f'{path}: gives keypoints, and the flip test needs heatmaps; export without '
+                             '--decode, or omit the flip test')
         flip_test = flip_test if decoder is decode else False
     else:
         config = _checkpoint_config(path, model_config)
@@ -177,17 +177,18 @@ def _open_exported(path: Path, model_config: str | None) -> tuple[Forward, dict[
     config = resolve({'model_config': model_config}, {})[1] if model_config else restore(description['config'])
     size = np.array(config['data']['image_size'])
 
-    def carry_back(joints: np.ndarray, center: np.ndarray, scale: np.ndarray, *_: Any) -> tuple[np.ndarray, np.ndarray]:
-        return to_image(joints[..., :2], size, center, scale), joints[..., 2:]
+    def move_to_image(keypoints: np.ndarray, center: np.ndarray, scale: np.ndarray,
+                      *_: Any) -> tuple[np.ndarray, np.ndarray]:
+        return to_image(keypoints[..., :2], size, center, scale), keypoints[..., 2:]
 
-    def run_bytes(images: np.ndarray) -> np.ndarray:
+    def run_on_bytes(images: np.ndarray) -> np.ndarray:
         crops = np.rint(images).astype(np.uint8).transpose(0, 2, 3, 1)
         return run(crops[..., ::-1] if description['colour_order'] == 'bgr' else crops)
 
-    decoder = carry_back if description.get('decode') else decode
+    decoder = move_to_image if description.get('decode') else decode
     if not description.get('preprocess'):
         return run, config, decoder
     for step in config['val_pipeline']:
         if step['type'] == 'NormalizeTensor':  # the file does it: crops stay 0 to 255
             step.update(mean=(0., 0., 0.), std=(1 / 255,) * 3)
-    return run_bytes, config, decoder
+    return run_on_bytes, config, decoder

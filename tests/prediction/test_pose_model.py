@@ -10,7 +10,7 @@ import pytest
 
 from src.common.errors import InputError
 from src.config import resolve
-from src.prediction.pose_model import PoseModel, load_model
+from src.prediction import PoseModel, load_model
 from src.settings.build import build_dataset, build_network
 from src.test_utils import predict
 from src.weights.checkpoint import save_network

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from src.common.errors import InputError
-from src.prediction.boxes import hog
-from src.prediction.media import Frame, Source, find_sources, frames
 from src.prediction import load_model
+from src.prediction.sources import Source, read_frames
 from tests.networks import save_small
+from tests.prediction.figures import pedestrian
 from tools import predict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,7 +84,7 @@ def test_a_video_keeps_rate_size_and_length(checkpoint: Path, tmp_path: Path) ->
     video, output = write_video(tmp_path / 'clip.avi', 5), tmp_path / 'out'
     assert run(checkpoint, output, video, '--whole_image', '--flip_test', 'false') == 0
     assert {path.name for path in output.iterdir()} == {'clip.mp4', 'results.json'}
-    made = list(frames(Source(output / 'clip.mp4', 'clip.mp4')))
+    made = list(read_frames(Source(output / 'clip.mp4', 'clip.mp4')))
     assert len(made) == 5 and made[0].image.shape == (64, 96, 3) and made[0].rate == pytest.approx(12.5)
     assert [(entry['file_name'], entry['frame']) for entry in results(output)] == [('clip.avi', n) for n in range(5)]
 
@@ -105,7 +105,7 @@ def test_an_interrupted_video_is_closed(checkpoint: Path, tmp_path: Path) -> Non
     told = process.communicate(timeout=60)[1].decode()
     assert (process.returncode, told) == (130, 'interrupted\n')
     assert {path.name for path in output.iterdir()} == {'long.mp4', 'results.json'}
-    made = sum(1 for _ in frames(Source(output / 'long.mp4', 'long.mp4')))
+    made = sum(1 for _ in read_frames(Source(output / 'long.mp4', 'long.mp4')))
     assert 0 < made < 9000 and len(results(output)) == made
 
 
@@ -163,25 +163,6 @@ def test_the_same_person_twice_is_suppressed(checkpoint: Path, pictures: Path, t
         assert len(results(tmp_path / nms)) == count
 
 
-def pedestrian() -> np.ndarray:
-    """A dark standing figure before a wall, 365 pixels high."""
-    image, dark = np.full((480, 360, 3), 200, np.uint8), (60, 50, 50)
-    cv2.circle(image, (180, 90), 28, dark, -1)
-    cv2.ellipse(image, (180, 195), (48, 85), 0, 0, 360, dark, -1)
-    for side in (-1, 1):
-        cv2.line(image, (180 + 22 * side, 260), (180 + 22 * side, 410), dark, 34)
-        cv2.line(image, (180 + 40 * side, 140), (180 + 55 * side, 265), dark, 20)
-    return image
-
-
-@pytest.mark.parametrize('factor', [0.3, 1, 3])
-def test_hog_finds_an_upright_figure_at_any_size(factor: float) -> None:
-    image = cv2.resize(pedestrian(), None, fx=factor, fy=factor)
-    (x, y, width, height, score), = hog()(Frame(image, Source(None, 'drawn'))) / ([factor] * 4 + [1])
-    assert x < 150 and x + width > 210 and y < 110 and y + height > 380 and 0.5 < score <= 1
-    assert hog()(Frame(np.full((60, 30, 3), 128, np.uint8), Source(None, 'empty'))).shape == (0, 5)
-
-
 def test_hog_is_what_is_used_unless_told_otherwise(checkpoint: Path, tmp_path: Path,
                                                    capsys: pytest.CaptureFixture) -> None:
     cv2.imwrite(str(tmp_path / 'one.png'), pedestrian())
@@ -197,8 +178,8 @@ def test_hog_is_what_is_used_unless_told_otherwise(checkpoint: Path, tmp_path: P
 @pytest.mark.parametrize(('argv', 'words'), [
     ([], '--webcam'),
     (['{in}', '--webcam', '0'], '--webcam'),
-    (['{in}/nothing'], 'no picture or video there'),
-    (['{in}/notes.txt'], 'neither a picture nor a video'),
+    (['{in}/nothing'], 'no image or video there'),
+    (['{in}/notes.txt'], 'neither an image nor a video'),
     (['{in}', '--boxes', '{in}/absent.json'], 'absent.json'),
     (['{in}', '--boxes', '{in}/notes.txt'], 'not a JSON file'),
     (['{in}', '--annotations', '{in}/notes.txt'], 'not a JSON file'),
@@ -216,8 +197,3 @@ def test_bad_arguments(checkpoint: Path, pictures: Path, tmp_path: Path, argv: l
 def test_a_camera_that_is_not_there(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert run(checkpoint, tmp_path / 'out', '--webcam', '63') == 1
     assert 'webcam63: no frame can be read' in capsys.readouterr().err
-
-
-def test_sources_of_a_folder_are_sorted_and_named_by_their_place(pictures: Path) -> None:
-    assert [source.name for source in find_sources([str(pictures)])] == ['a.jpg', 'b.png', 'deeper/a.jpg']
-    assert [source.name for source in find_sources([f'{pictures}/**/a.jpg'])] == ['a.jpg', 'a.jpg']

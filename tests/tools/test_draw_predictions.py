@@ -1,0 +1,63 @@
+"""tools/draw_predictions.py as a user runs it."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from src.common.errors import InputError
+from src.prediction.drawing import LEFT, RIGHT
+from tests.animals import CATEGORY
+from tools import draw_predictions
+
+JOINTS = [[64, 20, 1], [30, 60, 1], [98, 60, 1], [64, 110, 1]]  # nose, L_Ear, R_Ear, tail_base
+
+
+def write_evaluation(folder: Path, results: list[dict[str, Any]] | None = None) -> list[str]:
+    """Write two black images, their annotations and results; return the options that name them."""
+    for name in ('1.png', '2.png', '3.png'):
+        cv2.imwrite(str(folder / name), np.zeros((128, 128, 3), np.uint8))
+    if results is None:
+        results = [dict(image_id=number, keypoints=np.ravel(JOINTS).tolist(), score=0.9) for number in (2, 1, 2)]
+    (folder / 'results.json').write_text(json.dumps(results))
+    (folder / 'annotations.json').write_text(json.dumps(dict(
+        images=[dict(id=number, file_name=f'{number}.png') for number in (1, 2, 3)], annotations=[],
+        categories=[CATEGORY])))
+    return ['--model_config', 'litehrnet_18_custom_256x192', '--images', str(folder), '--output',
+            str(folder / 'sheet.png'), '--results', str(folder / 'results.json'), '--annotations',
+            str(folder / 'annotations.json')]
+
+
+def test_each_image_is_a_tile(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert draw_predictions.main(write_evaluation(tmp_path)) == 0
+    sheet = cv2.imread(str(tmp_path / 'sheet.png'))
+    assert sheet.shape == (320, 640, 3) and 'sheet.png: 2 images' in capsys.readouterr().out
+    for column in (0, 320):  # both ears at 320 / 128 of their places
+        assert tuple(sheet[150, 75 + column]) == LEFT and tuple(sheet[150, 245 + column]) == RIGHT
+
+
+def test_only_so_many_images_and_columns(tmp_path: Path) -> None:
+    options = write_evaluation(tmp_path)
+    assert draw_predictions.main([*options, '--columns', '1']) == 0
+    assert cv2.imread(str(tmp_path / 'sheet.png')).shape == (640, 320, 3)
+    assert draw_predictions.main([*options, '--count', '1']) == 0
+    assert cv2.imread(str(tmp_path / 'sheet.png')).shape == (320, 320, 3)
+
+
+@pytest.mark.parametrize(('results', 'more', 'words'), [
+    ([], (), 'holds no person'),
+    ([dict(image_id=9, keypoints=[0] * 12, score=1)], (), 'image 9'),
+    ([dict(image_id=1, keypoints=[0] * 51, score=1)], (), '12 numbers'),
+    ([dict(image_id=1, score=1)], (), "no key 'keypoints'"),
+    ({}, (), 'not a list'),
+    (None, ('--count', '0'), '--count'),
+    (None, ('--output', 'sheet.gif'), r'\.png or \.jpg'),
+])
+def test_what_is_refused(tmp_path: Path, results: Any, more: tuple[str, ...], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        draw_predictions.main([*write_evaluation(tmp_path, results), *more])
+    assert not (tmp_path / 'sheet.png').exists()
