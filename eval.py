@@ -1,9 +1,9 @@
-"""Evaluates a checkpoint: COCO's keypoint figures, or PCKh on MPII.
+"""Evaluates a checkpoint: COCO's keypoint scores, or PCKh on MPII.
 
     python eval.py --device CPU --boxes gt
 
 Reads the checkpoint that training wrote for the same --experiment_tag and --model_config, unless --checkpoint names
-another (.ckpt, or an official .pth). Writes the figures and the results beside it as JSON.
+another (.ckpt, or an official .pth). Writes the scores and the results beside it as JSON.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from src.cpu.cells import accelerate
 from src.deployment.fold import fold_batch_norm
 from src.mmpose.evaluation import write_results
 from src.settings.build import build_dataset, build_network
-from src.test_utils import forward_of, predict, scorer, select_persons
+from src.test_utils import forward_of, predict, select_persons
 from src.utils import get_logger, set_device
 from src.weights.checkpoint import load_network
 
@@ -40,7 +40,6 @@ def main(argv: list[str] | None = None) -> int:
     checkpoint = require_checkpoint(options.checkpoint, experiment)
     folder = checkpoint.parent
     dataset = build_dataset(experiment, config, 'val', boxes)
-    score = scorer(dataset, Path(experiment['data_root']), config)
     set_device(experiment['device'], experiment['device_id'], cpu_threads=experiment['cpu_threads'])
     network = build_network(config)
     load_network(network, checkpoint)
@@ -58,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     predictions = predict(forward_of(network), dataset, settings, experiment['workers'])
     rate = len(dataset) / (time.time() - began)
     results = select_persons(predictions, dataset, settings)
-    scores = score(predictions, results)
+    scores = dataset.evaluate(predictions, results, settings['backend'])
 
     write_results(results, Path(options.results_json or folder / f'results_{boxes}.json'))
     with atomic_path(options.metrics_json or folder / f'metrics_{boxes}.json') as path:

@@ -11,26 +11,26 @@ class InputError(ValueError):
     """A file, key or value from outside is wrong; the message is one line that names it and what to do."""
 
 
-# What a data worker told last; its forks share it. MindSpore 1.10 may report that it shuts down, and no more.
-_told = multiprocessing.Array('c', 4096)
+# The last error of a data worker; forks share it. MindSpore 1.10 may report that it shuts down, and no more.
+_last_worker_error = multiprocessing.Array('c', 4096)
 
 
-def tell(error: InputError) -> InputError:
-    """The error, which a data worker is about to raise, noted for `from_worker`."""
-    _told.value = str(error).encode()[:4000]
+def record_worker_error(error: InputError) -> InputError:
+    """Return the error, which a data worker is about to raise, after noting it for `from_worker`."""
+    _last_worker_error.value = str(error).encode()[:4000]
     return error
 
 
 def from_worker(error: RuntimeError) -> Exception:
-    """The `InputError` behind MindSpore's report of a failed data worker; any other error comes back as it is."""
+    """Return the `InputError` behind MindSpore's report of a failed data worker, any other error as it is."""
     found = re.findall(r'InputError: (.*)', str(error))  # the last: around it stands the report of a worker process
-    if not found and _told.value and 'Interrupt service is shutting down' in str(error):
-        found = [_told.value.decode(errors='replace')]
+    if not found and _last_worker_error.value and 'Interrupt service is shutting down' in str(error):
+        found = [_last_worker_error.value.decode(errors='replace')]
     return InputError(found[-1].strip()) if found else error
 
 
 def run(main: Callable[[], int]) -> None:
-    """Runs a program: an `InputError` becomes one line on stderr and exit status 1, Ctrl-C exit status 130."""
+    """Run a program: an `InputError` becomes one line on stderr and exit status 1, Ctrl-C exit status 130."""
     try:
         sys.exit(main())
     except InputError as error:

@@ -15,6 +15,7 @@ import numpy as np
 from src.common.errors import InputError
 from src.common.inputs import as_input_error, load_json, numbers, require_exists
 from src.mmpose.dataset_info import DatasetInfo
+from src.mmpose.evaluation import Predictions, evaluate
 from src.mmpose.geometry import clip_box
 from src.mmpose.transforms import Compose
 
@@ -42,7 +43,7 @@ class _Streams(threading.local):
         self._state = self._rng.bit_generator.state
 
     def start(self, seed: int, epoch: int, index: int) -> np.random.Generator:
-        """The generator Philox(key=seed, counter=(0, index, epoch, 0)), good until the next call in this thread."""
+        """Return the generator Philox(key=seed, counter=(0, index, epoch, 0)), good until this thread's next call."""
         self._state['state'] = {'key': np.array((seed, 0), np.uint64),
                                 'counter': np.array((0, index, epoch, 0), np.uint64)}
         self._rng.bit_generator.state = self._state
@@ -56,17 +57,17 @@ class TopDownDataset:
     """Records of one person each, and the pipeline that makes samples of them.
 
     Attributes:
-        info: What the joints mean.
-        records: Dicts with image_file, image_id, bbox_id, rotation, bbox_score, joints_3d and joints_3d_visible
+        info: what the keypoints mean.
+        records: dicts with image_file, image_id, bbox_id, rotation, bbox_score, joints_3d and joints_3d_visible
             (float32 (K, 3): x, y, 0 and label, label, 0) and ann_info, plus bbox or center and scale.
-        categories: Numbers of the categories whose joints are meant (1, a person, unless the file says otherwise).
-        skipped: Number of persons or boxes left out because their box is empty, negative or not finite.
-        compose: The pipeline.
+        categories: ids of the categories that have these keypoints (1, a person, unless the file says otherwise).
+        skipped: number of persons or boxes omitted because their box is empty, negative or not finite.
+        compose: the pipeline.
     """
 
     def __init__(self, info: DatasetInfo, image_size: tuple[int, int], heatmap_size: tuple[int, int],
                  pipeline: list[dict[str, Any]], seed: int = 0) -> None:
-        """Sets up an empty data set; see `CocoDataset` for the arguments."""
+        """Make an empty data set; arguments as for `CocoDataset`."""
         self.info = info
         self.compose = Compose(_ensure_center_scale(pipeline))
         self.records: list[dict[str, Any]] = []
@@ -80,11 +81,11 @@ class TopDownDataset:
                               upper_body_ids=info.upper_body)
 
     def __len__(self) -> int:
-        """Number of records."""
+        """Return the number of records."""
         return len(self.records)
 
     def sample(self, index: int, epoch: int = 0) -> dict[str, Any]:
-        """Runs the pipeline on a record; the result depends on seed, epoch and index alone.
+        """Return the pipeline's output for a record, which depends on seed, epoch and index alone.
 
         Raises:
             InputError: the image can't be read.
@@ -92,7 +93,7 @@ class TopDownDataset:
         return self.compose({**self.records[index], 'rng': _streams.start(self._seed, epoch, index)})
 
     def crop(self, image: np.ndarray, box: Sequence[float], score: float = 1.0) -> dict[str, Any]:
-        """Runs the pipeline, but for its reading step, on a box of a picture in memory.
+        """Return the output of the pipeline, but for its reading step, for a box of an image in memory.
 
         Args:
             image: (H, W, 3) uint8, BGR.
@@ -105,7 +106,7 @@ class TopDownDataset:
                                       joints_3d_visible=joints, ann_info=self._ann_info))
 
     def groups(self) -> list[list[int]]:
-        """Numbers of the records of each image, images in order of their first record."""
+        """Return the numbers of the records of each image, images in the order of their first record."""
         groups: dict[Any, list[int]] = {}
         for index, record in enumerate(self.records):
             groups.setdefault(record['image_id'], []).append(index)
@@ -118,18 +119,18 @@ class CocoDataset(TopDownDataset):
     def __init__(self, info: DatasetInfo, annotation_file: Path, image_dir: Path, image_size: tuple[int, int],
                  heatmap_size: tuple[int, int], pipeline: list[dict[str, Any]], *, detection_file: Path | None = None,
                  score_threshold: float = 0.0, seed: int = 0) -> None:
-        """Reads and checks the files; images are read by `sample` only.
+        """Read and check the files; images are read by `sample` only.
 
         Args:
-            info: What the joints mean.
+            info: what the keypoints mean.
             annotation_file: COCO keypoint JSON.
-            image_dir: Folder of its images.
+            image_dir: folder of its images.
             image_size: (width, height) of the network's input in pixels.
             heatmap_size: (width, height) of the heatmaps.
-            pipeline: Steps of `Compose`.
-            detection_file: JSON list of boxes to use in place of the annotated persons; these have no joints.
-            score_threshold: Boxes of a lower score are left out.
-            seed: Start of all random numbers.
+            pipeline: steps of `Compose`.
+            detection_file: JSON list of boxes to use in place of the annotated persons; these have no keypoints.
+            score_threshold: boxes of a lower score are omitted.
+            seed: start of all random numbers.
 
         Raises:
             InputError: a file or folder is missing, no such format, contradicts itself, or leaves nothing to do.
@@ -149,6 +150,10 @@ class CocoDataset(TopDownDataset):
         else:
             self._add_detections(Path(detection_file), score_threshold)
 
+    def evaluate(self, predictions: Predictions, results: list[dict[str, Any]], backend: str) -> dict[str, float]:
+        """Return COCO's ten scores of the results made of the predictions, see `evaluation.evaluate`."""
+        return evaluate(results, self._file, sigmas=np.array(self.info.sigmas), backend=backend)
+
     def _by_id(self, what: str, items: Sequence[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
         found: dict[Any, dict[str, Any]] = {}
         with as_input_error(self._file, f'an {what}'):
@@ -159,7 +164,7 @@ class CocoDataset(TopDownDataset):
         return found
 
     def _add_annotations(self, annotations: Iterable[dict[str, Any]]) -> None:
-        """Adds the persons, ordered by image and then as in the file."""
+        """Add the persons, ordered by image and then as in the file."""
         persons: dict[Any, list[dict[str, Any]]] = {image_id: [] for image_id in self._images}
         for annotation in annotations:
             what = f'annotation {annotation["id"]}'
@@ -175,7 +180,7 @@ class CocoDataset(TopDownDataset):
             raise InputError(f'{self._file}: no person with a box and labelled joints; is it a person_keypoints file?')
 
     def _person(self, annotation: dict[str, Any]) -> dict[str, Any] | None:
-        """The record of an annotation without its bbox_id, None where it is a crowd, unlabelled or without box."""
+        """Return an annotation's record without bbox_id, None where it is a crowd, unlabelled or without box."""
         if annotation.get('iscrowd', 0) or not {'bbox', 'keypoints'} <= annotation.keys():
             return None
         if annotation.get('category_id', self.categories[0]) not in self.categories:
@@ -203,7 +208,7 @@ class CocoDataset(TopDownDataset):
                     joints_3d_visible=visible, ann_info=self._ann_info)
 
     def _add_detections(self, file: Path, threshold: float) -> None:
-        """Adds a detector's boxes of our categories in file order, as they are: not cut to the image."""
+        """Add a detector's boxes of our categories in file order, as they are: not cut to the image."""
         joints, visible = np.zeros((2, self.info.num_joints, 3), np.float32)
         visible += 1
         detections = load_json(file)

@@ -1,4 +1,4 @@
-"""The MindSpore dataset over our samples; the only file of this package that imports MindSpore."""
+"""The MindSpore dataset over the samples; the only file of this package that imports MindSpore."""
 from __future__ import annotations
 
 import gc
@@ -10,7 +10,7 @@ import cv2
 import mindspore.dataset as ds
 import numpy as np
 
-from src.common.errors import InputError, tell
+from src.common.errors import InputError, record_worker_error
 
 # A data worker is a fork. Were it to collect what this process has left over, among it an iterator of an earlier
 # loader, MindSpore would wait there for threads that the fork doesn't have, or crash. So workers leave it alone.
@@ -24,17 +24,17 @@ class Samples(Protocol):
     """What a training set must offer."""
 
     def __len__(self) -> int:
-        """Number of samples."""
+        """Return the number of samples."""
 
     def sample(self, index: int, epoch: int) -> dict[str, np.ndarray]:
-        """The augmented sample `index` of `epoch`."""
+        """Return the augmented sample `index` of `epoch`."""
 
 
 class EpochOrder(ds.Sampler):
-    """This rank's share of each epoch's order, as numbers epoch * size + index.
+    """Yields this rank's share of each epoch's order, as numbers epoch * size + index.
 
-    The epoch travels inside the number because workers must know it to draw the epoch's augmentations, and prefetching
-    makes any other way of telling them unsafe.
+    The epoch is part of the number because workers need it to draw the epoch's augmentations, and with prefetching no
+    other way of passing it is safe.
     """
 
     def __init__(self, size: int, batch_size: int, seed: int | None, start_epoch: int, rank: int, ranks: int,
@@ -51,7 +51,7 @@ class EpochOrder(ds.Sampler):
 
 
 class _Numbers:
-    """The numbers of `EpochOrder` as a source; three times each, for MindSpore 1.10 maps columns to as many."""
+    """The numbers of `EpochOrder` as a source; one per column, as MindSpore 1.10 maps columns to as many."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -63,29 +63,29 @@ class _Numbers:
         return (np.array(number, np.int64),) * len(COLUMNS)
 
 
-class _Reader:
-    """From a number of `EpochOrder` to (img, target, target_weight)."""
+class _SampleReader:
+    """Maps a number of `EpochOrder` to (img, target, target_weight)."""
 
     def __init__(self, samples: Samples, replaced: Any) -> None:
         self.samples, self.replaced = samples, replaced
 
     def __call__(self, number: np.ndarray, *_: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         epoch, index = divmod(int(number), len(self.samples))
-        for further in range(len(self.samples)):
+        for offset in range(len(self.samples)):
             try:
-                sample = self.samples.sample((index + further) % len(self.samples), epoch)
+                sample = self.samples.sample((index + offset) % len(self.samples), epoch)
                 return sample['img'], sample['target'], sample['target_weight']
             except InputError as error:
                 if self.replaced is None:
-                    tell(error)
+                    record_worker_error(error)
                     raise
                 with self.replaced.get_lock():
                     self.replaced.value += 1
-        raise tell(InputError('no training picture can be read'))
+        raise record_worker_error(InputError('no training image can be read; check the image directory'))
 
 
 def steps_per_epoch(samples: int, batch_size: int, ranks: int = 1) -> int:
-    """Steps that use every sample at most once.
+    """Return the number of steps that use every sample at most once.
 
     Raises:
         InputError: fewer samples than one step needs.
@@ -98,17 +98,17 @@ def steps_per_epoch(samples: int, batch_size: int, ranks: int = 1) -> int:
 
 def train_loader(samples: Samples, batch_size: int, *, seed: int | None, start_epoch: int = 0, start_step: int = 0,
                  workers: int = 2, replaced: Any = None, rank: int = 0, ranks: int = 1) -> ds.Dataset:
-    """Batches of (img, target, target_weight); an incomplete last batch is left out.
+    """Return batches of (img, target, target_weight) without an incomplete last one.
 
     Args:
         samples: the training set.
         batch_size: samples per device and step.
         seed: with it each epoch has an order of its own; None keeps the order of the file.
         start_epoch: epoch whose order comes first.
-        start_step: steps left out at the beginning of every epoch (made for the rest of one that was interrupted).
+        start_step: steps omitted at the beginning of every epoch (for the rest of one that was interrupted).
         workers: processes, at most one per core; 0 reads in a thread of this process.
-        replaced: a `multiprocessing.Value('i')`; with it an unreadable picture is replaced by the next readable one
-            and counted there, without it the picture is an error.
+        replaced: a `multiprocessing.Value('i')`; with it an unreadable image is replaced by the next readable one
+            and counted there, without it the image is an error.
         rank: number of this process among `ranks`.
         ranks: processes that share the set.
 
@@ -123,6 +123,6 @@ def train_loader(samples: Samples, batch_size: int, *, seed: int | None, start_e
     dataset = ds.GeneratorDataset(_Numbers(len(samples)), COLUMNS, sampler=order, num_parallel_workers=1,
                                   python_multiprocessing=False)
     order.epoch = start_epoch  # MindSpore 2.0 has gone through one epoch, to count the samples
-    dataset = dataset.map(_Reader(samples, replaced), COLUMNS, python_multiprocessing=workers > 0, max_rowsize=6,
+    dataset = dataset.map(_SampleReader(samples, replaced), COLUMNS, python_multiprocessing=workers > 0, max_rowsize=6,
                           num_parallel_workers=min(max(1, workers), os.cpu_count()))  # MindSpore refuses more
     return dataset.batch(batch_size, drop_remainder=True)

@@ -12,8 +12,10 @@ import numpy as np
 
 from src.common.errors import InputError
 from src.common.inputs import as_input_error, load_json, numbers, require_exists
+from src.mmpose import pck
 from src.mmpose.coco import TopDownDataset
 from src.mmpose.dataset_info import DatasetInfo
+from src.mmpose.evaluation import Predictions
 
 CENTER_SHIFT = 15.0  # pixels per scale unit downwards, so that the window doesn't cut the feet off
 
@@ -22,8 +24,11 @@ class MpiiDataset(TopDownDataset):
     """Annotated persons of an MPII file; `bbox_id` is their place in it."""
 
     def __init__(self, info: DatasetInfo, annotation_file: Path, image_dir: Path, image_size: tuple[int, int],
-                 heatmap_size: tuple[int, int], pipeline: list[dict[str, Any]], *, seed: int = 0) -> None:
+                 heatmap_size: tuple[int, int], pipeline: list[dict[str, Any]], *, seed: int = 0,
+                 truth_file: Path | None = None) -> None:
         """Read and check the file; images are read by `sample` only. Arguments as for `CocoDataset`.
+
+        `truth_file` is mpii_gt_val.mat, which `evaluate` needs; None for a training set.
 
         Raises:
             InputError: the file or the folder is missing, the file has another format or holds no person.
@@ -37,6 +42,12 @@ class MpiiDataset(TopDownDataset):
         for number, person in enumerate(persons):
             with as_input_error(file, f'person {number}'):
                 self.records.append({**self._record(person, folder), 'bbox_id': number})
+        # Read here, so that a missing file is told before the network runs.
+        self._ground_truth = pck.load_ground_truth(truth_file, len(persons)) if truth_file else None
+
+    def evaluate(self, predictions: Predictions, results: list[dict[str, Any]], backend: str) -> dict[str, float]:
+        """Return PCKh of all predictions, whatever became results; see `pck.evaluate`."""
+        return pck.evaluate(predictions.keypoints, predictions.bbox_ids, self._ground_truth)
 
     def _record(self, person: dict[str, Any], folder: Path) -> dict[str, Any]:
         count = self.info.num_joints

@@ -1,4 +1,4 @@
-"""How all charts look, and how they are written: picture files, or SVG that takes the colours of the page around it."""
+"""The look of all charts, and their files: PNG, SVG, or an SVG element in the colours of the page around it."""
 from __future__ import annotations
 
 import io
@@ -13,10 +13,9 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from src.common.errors import InputError
 from src.common.files import atomic_path
 
-# Told apart on white as on near-black, and by those who do not see all colours (with the line styles beside them).
+# Distinct on white as on near-black, and (with the line styles) to those who do not see all colours.
 COLOURS = ('#2f80d0', '#d9682b', '#2f9e6e', '#a463c8', '#bf9118', '#d2487d', '#4aa5b5', '#8a8a8a', '#7d8f2c', '#b0624a')
 STYLES = ('-', '--')
 SUFFIXES = ('.png', '.svg')
@@ -31,41 +30,39 @@ ON_PAGE = dict.fromkeys(('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xti
 
 @contextmanager
 def style(page: bool = False) -> Iterator[None]:
-    """The look of the charts drawn inside; with `page`, for `svg`: no background, text in the page's colour."""
+    """Give the charts drawn inside their look; with `page`, for `svg`: no background, text in the page's colour."""
     with matplotlib.rc_context({**STYLE, **(ON_PAGE if page else {})}):
         yield
 
 
 def figure(columns: int = 1, rows: int = 1, width: float = 5.0, height: float = 3.2) -> tuple[Figure, list[Axes]]:
-    """A figure of `rows` x `columns` charts of `width` x `height` inches each, and the charts row by row."""
-    made = Figure(figsize=(columns * width, rows * height), layout='constrained')
-    return made, list(made.subplots(rows, columns, squeeze=False).ravel())
+    """Return a figure of `rows` x `columns` charts of `width` x `height` inches each, and the charts row by row."""
+    chart_figure = Figure(figsize=(columns * width, rows * height), layout='constrained')
+    return chart_figure, list(chart_figure.subplots(rows, columns, squeeze=False).ravel())
 
 
 def line_look(number: int) -> dict[str, Any]:
-    """Colour and line style of the curve of that number, from 0."""
+    """Return colour and line style of the curve of that number, from 0."""
     return dict(color=COLOURS[number % len(COLOURS)], linestyle=STYLES[number // len(COLOURS) % len(STYLES)], alpha=0.9)
 
 
-def save(made: Figure, path: Path) -> None:
-    """Writes a PNG or SVG by the suffix, whole or not at all."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f'{path}: the name must end in {" or ".join(SUFFIXES)}')
+def save(chart_figure: Figure, path: Path) -> None:
+    """Write a PNG or SVG by the suffix, whole or not at all."""
     with atomic_path(path) as temporary:
-        made.savefig(temporary, dpi=150)
+        chart_figure.savefig(temporary, dpi=150)
 
 
-def svg(made: Figure, name: str, description: str) -> str:
-    """The figure as an <svg> element to stand in an HTML page.
+def svg(chart_figure: Figure, name: str, description: str) -> str:
+    """Return a figure as an <svg> element to stand in an HTML page.
 
     Args:
-        made: drawn inside `style(page=True)`.
+        chart_figure: drawn inside `style(page=True)`.
         name: differs from that of the other charts of the page, and keeps the ids inside apart.
-        description: read out in the picture's place.
+        description: read out in the chart's place.
     """
     buffer = io.StringIO()
     with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': name}):
-        made.savefig(buffer, format='svg', transparent=True, metadata={'Date': None})
+        chart_figure.savefig(buffer, format='svg', transparent=True, metadata={'Date': None})
     text = buffer.getvalue()
     text = re.sub(r' id="[a-z][\w.]*_\w+"', '', text[text.index('<svg'):])  # names of groups, the same in every figure
     text = re.sub(r'<metadata>.*?</metadata>', '', text, flags=re.DOTALL).replace(INK, 'currentColor')

@@ -1,4 +1,4 @@
-"""Training curves: what steps.csv and epochs.jsonl of one or several runs say, drawn."""
+"""Training curves of one or several runs, drawn from their steps.csv and epochs.jsonl."""
 from __future__ import annotations
 
 import csv
@@ -17,7 +17,7 @@ from src.common.errors import InputError
 from src.report.charts import figure, line_look
 
 POINTS = 1000  # of a curve; longer ones are drawn by the smallest and largest values of as many pieces
-SCORES = {'AP': 'AP', 'Mean': 'PCKh@0.5 (%)'}  # the figure that stands for an evaluation, and its axis
+SCORES = {'AP': 'AP', 'Mean': 'PCKh@0.5 (%)'}  # the score that stands for an evaluation, and its axis
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Run:
         step: (S,) numbers of the steps.
         loss: float64 (S,), not-a-number for steps that were skipped.
         rate: float64 (S,) learning rates.
-        epochs: rows of epochs.jsonl, see `epoch_log.read`.
+        epochs: rows of epochs.jsonl, one dict per epoch.
     """
     name: str
     step: np.ndarray
@@ -39,7 +39,7 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Reads a training's folder; epochs.jsonl may be absent (trainings stopped in their first epoch).
+    """Read a training's folder; epochs.jsonl may be absent (trainings stopped in their first epoch).
 
     Raises:
         InputError: there is no steps.csv or no step in it, or one of the files is damaged.
@@ -57,17 +57,17 @@ def read_run(folder: Path) -> Run:
     if not rows:
         raise InputError(f'{path}: holds no step yet')
     step, loss, rate = map(np.array, zip(*rows))
-    notes, name = folder / epoch_log.FILE, folder.resolve().name
-    # A legend leaves out names that begin with an underscore.
+    epochs_file, name = folder / epoch_log.FILE, folder.resolve().name
+    # A legend omits names that begin with an underscore.
     return Run(f'./{name}' if name.startswith('_') else name, step, np.where(np.isfinite(loss), loss, np.nan), rate,
-               epoch_log.read(notes) if notes.is_file() else [])
+               epoch_log.read(epochs_file) if epochs_file.is_file() else [])
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Reads several runs; those whose folders have the same name are called by their paths.
+    """Read several runs; those whose folders have the same name are called by their paths.
 
     Raises:
-        InputError: see `read_run`.
+        InputError: a run has no steps, or one of its files is damaged.
     """
     runs = [read_run(folder) for folder in folders]
     names = [run.name for run in runs]
@@ -76,14 +76,14 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Exponential mean of (S,) values over about `window` of them; the first are means of those so far."""
+    """Return the exponential mean of (S,) values over about `window` of them; the first are means of those so far."""
     keep = 1 - 2 / (window + 1)
     sums, weights = (lfilter([1.0], [1.0, -keep], v) for v in (values, np.ones(len(values))))
     return sums / weights
 
 
 def envelope(x: np.ndarray, y: np.ndarray, points: int = POINTS) -> tuple[np.ndarray, np.ndarray]:
-    """A curve of at most about `points` points that looks like the one given: each piece's ends up and down."""
+    """Return a curve of at most about `points` points that looks the same: each piece's smallest and largest value."""
     if len(x) <= points:
         return x, y
     length = -(-2 * len(x) // points)
@@ -93,7 +93,7 @@ def envelope(x: np.ndarray, y: np.ndarray, points: int = POINTS) -> tuple[np.nda
 
 
 def draw_step_loss(axes: Axes, runs: Sequence[Run]) -> None:
-    """Loss of every step, faint, and its smoothed course."""
+    """Draw the loss of every step, faint, and its smoothed course."""
     for number, run in enumerate(runs):
         good = np.isfinite(run.loss)
         step, loss = run.step[good], run.loss[good]
@@ -106,7 +106,7 @@ def draw_step_loss(axes: Axes, runs: Sequence[Run]) -> None:
 
 
 def draw_epoch(axes: Axes, runs: Sequence[Run], key: str) -> None:
-    """One figure of every epoch that has it, over the epochs."""
+    """Draw one value of every epoch that has it, over the epochs."""
     for number, run in enumerate(runs):
         rows = [(row['epoch'], row[key]) for row in run.epochs if row.get(key) is not None]
         if rows:
@@ -115,14 +115,14 @@ def draw_epoch(axes: Axes, runs: Sequence[Run], key: str) -> None:
 
 
 def draw_epoch_loss(axes: Axes, runs: Sequence[Run]) -> None:
-    """Mean loss of every epoch."""
+    """Draw the mean loss of every epoch."""
     draw_epoch(axes, runs, 'loss')
     axes.set(title='Loss per epoch', xlabel='epoch', ylabel='mean loss')
     fit_loss(axes, [np.array([row['loss'] for row in run.epochs if row.get('loss')]) for run in runs])
 
 
 def draw_rate(axes: Axes, runs: Sequence[Run]) -> None:
-    """Learning rate of every step."""
+    """Draw the learning rate of every step."""
     for number, run in enumerate(runs):
         axes.plot(*envelope(run.step, run.rate), label=run.name, **line_look(number))
     axes.set(title='Learning rate', xlabel='step', ylabel='learning rate')
@@ -131,13 +131,13 @@ def draw_rate(axes: Axes, runs: Sequence[Run]) -> None:
 
 
 def draw_score(axes: Axes, runs: Sequence[Run], key: str) -> None:
-    """Score of the evaluations during training."""
+    """Draw the score of the evaluations during training."""
     draw_epoch(axes, runs, key)
     axes.set(title='Evaluation during training', xlabel='epoch', ylabel=SCORES[key])
 
 
 def fit_loss(axes: Axes, losses: Sequence[np.ndarray]) -> None:
-    """A logarithmic axis where the losses span more than a factor of twenty, one from zero otherwise."""
+    """Set a logarithmic axis where the losses span more than a factor of twenty, one from zero otherwise."""
     values = np.concatenate([loss[np.isfinite(loss)] for loss in losses])
     if len(values) and values.min() > 0 and values.max() > 20 * values.min():
         axes.set_yscale('log')
@@ -147,7 +147,7 @@ def fit_loss(axes: Axes, losses: Sequence[np.ndarray]) -> None:
 
 
 def panels(runs: Sequence[Run]) -> dict[str, tuple[Any, ...]]:
-    """The charts that these runs have something for: name -> (function of (axes, runs), further arguments)."""
+    """Return the charts that these runs have data for: name -> (function of (axes, runs), more arguments)."""
     found: dict[str, tuple[Any, ...]] = {'step-loss': (draw_step_loss,)}
     if any(row.get('loss') is not None for run in runs for row in run.epochs):
         found['epoch-loss'] = (draw_epoch_loss,)
@@ -159,13 +159,13 @@ def panels(runs: Sequence[Run]) -> dict[str, tuple[Any, ...]]:
 
 
 def draw(runs: Sequence[Run]) -> Figure:
-    """All charts in one figure, two in a row, with one legend; to be called inside `charts.style()`."""
+    """Return all charts in one figure, two in a row, with one legend; to be called inside `charts.style()`."""
     chosen = panels(runs)
-    made, axes = figure(2, -(-len(chosen) // 2))
+    chart_figure, axes = figure(2, -(-len(chosen) // 2))
     for place, (function, *arguments) in zip(axes, chosen.values()):
         function(place, runs, *arguments)
     for place in axes[len(chosen):]:
         place.set_axis_off()
     with_all_runs = axes[list(chosen).index('learning-rate')]
-    made.legend(*with_all_runs.get_legend_handles_labels(), loc='outside lower center', ncols=min(len(runs), 3))
-    return made
+    chart_figure.legend(*with_all_runs.get_legend_handles_labels(), loc='outside lower center', ncols=min(len(runs), 3))
+    return chart_figure

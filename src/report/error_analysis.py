@@ -1,19 +1,20 @@
-"""What is right and wrong in predicted persons: which belong to which true ones, and what errors their joints have.
+"""Matches predicted persons to annotated ones, and tells the kinds of error of their keypoints.
 
 Kinds after M. R. Ronchi, P. Perona, Benchmarking and Error Diagnosis in Multi-Instance Pose Estimation, ICCV 2017. With
-ks = exp(-d^2 / (2 s^2 k^2)), OKS's similarity of one joint (d: distance, s^2: area of the true person, k: twice the
-joint's sigma), a labelled joint of a person that was found is
+ks = exp(-d^2 / (2 s^2 k^2)), OKS's similarity of one keypoint (d: distance, s^2: area of the annotated person, k: twice
+the keypoint's sigma), a labelled keypoint of a person that was found is
 
 - good: ks >= 0.85 to its true place;
 - jitter: 0.5 <= ks < 0.85 to its true place, that is near it;
-- inversion: else, ks >= 0.5 to the true place of the same person's similar joint, its mirror image (left and right);
-- swap: else, ks >= 0.5 to the true place of that joint or its mirror image in another person of the picture; where a
-  joint could be inversion and swap, the nearer of both counts;
+- inversion: else, ks >= 0.5 to the true place of the same person's similar keypoint, its mirror image (left and right);
+- swap: else, ks >= 0.5 to the true place of that keypoint or its mirror image in another person of the image; where a
+  keypoint could be inversion and swap, the nearer of both counts;
 - miss: near no such place.
 
-Persons are found when predictions are matched to them one to one, per picture, by the Hungarian method, so that the sum
-of OKS is largest; as in the paper, a pair needs an OKS of 0.1. True persons left over are missed persons, predictions
-left over are background false positives - but not those on people that are annotated without joints, or as a crowd.
+Persons are found when predictions are matched to them one to one, per image, by the Hungarian method, so that the sum
+of OKS is largest; as in the paper, a pair needs an OKS of 0.1. Annotated persons left over are missed persons,
+predictions left over are background false positives - but not those on people that are annotated without keypoints, or
+as a crowd.
 """
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ from src.mmpose.dataset_info import DatasetInfo
 KINDS = ('good', 'jitter', 'inversion', 'swap', 'miss')
 GOOD, NEAR = 0.85, 0.5  # bounds of ks
 LEAST_OKS = 0.1
-MOST_PERSONS = 20  # predictions per picture, as in COCO's scoring
+MOST_PERSONS = 20  # predictions per image, as in COCO's scoring
 
 
 @dataclass(frozen=True)
@@ -154,14 +155,14 @@ def read_results(file: Path, images: Collection[Any], info: DatasetInfo) -> list
 
 
 def similarity(points: np.ndarray, truth: Truth, sigmas: np.ndarray) -> np.ndarray:
-    """ks of predicted to true joints: (P, K, 2 or more) in pixels -> (P, T, K); not-a-number for unlabelled ones."""
+    """Return ks of predicted to true keypoints: (P, K, 2 or more) in pixels -> (P, T, K); NaN for unlabelled ones."""
     distance = np.square(points[:, None, :, :2] - truth.joints[None, :, :, :2]).sum(-1)
     ks = np.exp(-distance / (2 * (truth.areas[:, None] + np.spacing(1)) * np.square(2 * np.asarray(sigmas))))
     return np.where(truth.joints[None, :, :, 2] > 0, ks, np.nan)
 
 
 def match(oks: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs (prediction, person) of the largest sum of (P, T) OKS, each taken once and not below `LEAST_OKS`."""
+    """Return the pairs (prediction, person) of the largest sum of (P, T) OKS, each once, not below `LEAST_OKS`."""
     good = oks >= LEAST_OKS
     rows, columns = np.flatnonzero(good.any(1)), np.flatnonzero(good.any(0))
     if not len(rows):
@@ -173,16 +174,16 @@ def match(oks: np.ndarray) -> list[tuple[int, int]]:
 
 
 def classify(ks: np.ndarray, own: int, mirror: np.ndarray) -> np.ndarray:
-    """Kinds of error of one prediction's joints.
+    """Return the kinds of error of one prediction's keypoints.
 
     Args:
-        ks: (T, K) similarities of each predicted joint to the same joint of every person of the picture.
+        ks: (T, K) similarities of each predicted keypoint to the same keypoint of every person of the image.
         own: which of the persons it is.
-        mirror: (T, K) similarities of each predicted joint to the mirror image's true place; not-a-number where the
-            joint has no mirror image.
+        mirror: (T, K) similarities of each predicted keypoint to the mirror image's true place; NaN where the keypoint
+            has no mirror image.
 
     Returns:
-        int64 (K,) places in `KINDS`, -1 where the own joint is not labelled.
+        int64 (K,) places in `KINDS`, -1 where the own keypoint is not labelled.
     """
     others = np.arange(len(ks)) != own
     swap = np.nan_to_num(np.concatenate([ks[others], mirror[others], np.zeros((1, ks.shape[1]))])).max(0)
@@ -194,13 +195,13 @@ def classify(ks: np.ndarray, own: int, mirror: np.ndarray) -> np.ndarray:
 
 def analyse(truths: Sequence[Truth], results: Sequence[dict[str, Any]], info: DatasetInfo,
             least_score: float = 0.0) -> Persons:
-    """Matches all predictions to the truth and tells their errors.
+    """Match all predictions to the ground truth and return both with the kinds of error.
 
     Args:
         truths: one per picture.
-        results: in COCO's format; of each picture the `MOST_PERSONS` best count.
+        results: in COCO's format; of each image the `MOST_PERSONS` best count.
         info: the joints.
-        least_score: predictions scored lower are left out.
+        least_score: predictions scored lower are omitted.
     """
     flip, sigmas, count = info.flip_index, np.array(info.sigmas), info.num_joints
     paired = flip != np.arange(count)
@@ -216,7 +217,7 @@ def analyse(truths: Sequence[Truth], results: Sequence[dict[str, Any]], info: Da
         persons = chosen[truth.image_id]
         points = np.array([person['keypoints'] for person in persons], np.float64).reshape(-1, count, 3)
         near = similarity(points, truth, sigmas)
-        # A joint against its mirror image's true place, by the latter's sigma.
+        # A keypoint against its mirror image's true place, by the latter's sigma.
         mirrored = np.where(paired, similarity(points[:, flip], truth, sigmas)[..., flip], np.nan)
         pairs = match(np.nanmean(near, 2)) if near.size else []
         for i, j in pairs:
@@ -237,14 +238,14 @@ def analyse(truths: Sequence[Truth], results: Sequence[dict[str, Any]], info: Da
 
 
 def _on_ignored(points: np.ndarray, boxes: np.ndarray) -> bool:
-    """Whether more than half of the joints (K, 2 or more) lie in one of the boxes (I, 4)."""
+    """Return whether more than half of the keypoints (K, 2 or more) lie in one of the boxes (I, 4)."""
     low, high = boxes[:, None, :2], boxes[:, None, :2] + boxes[:, None, 2:]
     inside = ((points[:, :2] >= low) & (points[:, :2] <= high)).all(-1)
     return bool((inside.mean(-1) > 0.5).any())
 
 
 def reached(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Fraction of the values (...) that are at least each threshold (S,), not-a-number values apart: (S,)."""
+    """Return the fraction of the values (...), NaN apart, that are at least each threshold (S,): (S,)."""
     values = np.sort(values[~np.isnan(values)])
     if not len(values):
         return np.full(len(thresholds), np.nan)

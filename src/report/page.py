@@ -1,238 +1,76 @@
-"""The evaluation report: analysis, charts and pictures put into one HTML page that needs nothing else."""
+"""The evaluation report: scores, error analysis and pictures as one HTML page that needs nothing else."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matplotlib.figure import Figure
 
+from src.common.errors import InputError
+from src.common.inputs import load_json
 from src.mmpose.dataset_info import DatasetInfo
-from src.report import charts, curves
-from src.report.error_analysis import KINDS, LEAST_OKS, MOST_PERSONS, Persons, reached
-from src.report.pictures import KIND_COLOURS, PersonPictures, Picture, choose
-
-TOTAL = 'all joints'
-PCK = (0.05, 0.1, 0.2)  # fractions of the larger side of the person's box
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart of the page."""
-    svg: str
-    caption: str = ''
+from src.mmpose.evaluation import METRICS, evaluate, precision_recall
+from src.report import charts, sections
+from src.report.curves import Run
+from src.report.error_analysis import analyse, read_results, read_truth
+from src.report.pictures import PersonPictures
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of text; the row that begins with `total` is set off."""
-    caption: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    total: str = TOTAL
-
-
-@dataclass(frozen=True)
-class Group:
-    """Pictures under a heading."""
-    title: str
-    pictures: list[Picture]
-
-
-@dataclass
-class Section:
-    """A part of the page."""
-    id: str
-    title: str
-    texts: list[str] = field(default_factory=list)
-    scores: list[tuple[str, str]] = field(default_factory=list)
-    facts: list[tuple[str, str]] = field(default_factory=list)
-    charts: list[Chart] = field(default_factory=list)
-    key: list[tuple[str, str]] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    groups: list[Group] = field(default_factory=list)
-
-
-def render(title: str, sections: Sequence[Section]) -> str:
-    """The page as text."""
-    templates = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
-                            undefined=StrictUndefined)
-    return templates.get_template('page.html').render(title=title, sections=sections)
-
-
-def number(value: float, digits: int = 3) -> str:
-    """Text of a figure; a dash where there is none."""
-    return f'{value:.{digits}f}' if np.isfinite(value) else '-'
-
-
-def percent(value: float) -> str:
-    """A fraction as the text of its hundredfold."""
-    return number(100 * value, 1)
-
-
-def overview(figures: dict[str, float], conditions: dict[str, Any], persons: Persons, pictures: int) -> Section:
-    """The ten COCO figures, and what they hold for."""
-    said = {'True': 'on', 'False': 'off', 'det': "det (the detector's)", 'gt': 'gt (annotated)'}
-    facts = [(key.replace('_', ' '), said.get(str(value), str(value))) for key, value in conditions.items()]
-    facts.append(('data', f'{pictures} pictures, {len(persons.ids)} persons with labelled joints'))
-    section = Section('scores', 'Scores', facts=facts)
-    section.texts.append('AP and AR are means over OKS 0.50 to 0.95 (50 and 75: at that OKS alone); M and L: persons '
-                         'of medium size (32 x 32 to 96 x 96 pixels) and of large size.')
-    section.scores = [(name, number(value) if value >= 0 else '-') for name, value in figures.items()]
-    if not conditions:
-        section.texts.append('Box source, flip test and decoding are not known: no metrics file was given.')
-    return section
-
-
-def precision_recall(thresholds: np.ndarray, recalls: np.ndarray, precision: np.ndarray) -> Section:
-    """Curves at OKS 0.50, 0.75 and their mean from 0.50 to 0.95; arguments as `evaluation.precision_recall` gives."""
-    made, (axes,) = charts.figure(width=4.4, height=3.4)
-    rows = {f'OKS {t:.2f}': precision[np.argmin(abs(thresholds - t))] for t in (0.5, 0.75)}
-    rows['mean of OKS 0.50 to 0.95'] = precision.mean(0)
-    areas = []
-    for i, (name, row) in enumerate(rows.items()):
-        areas.append(f'{name}: {row.mean():.3f}')
-        axes.plot(recalls, row, label=f'{name} (area {row.mean():.3f})', **charts.line_look(i))
-    axes.set(xlabel='recall', ylabel='precision', xlim=(0, 1), ylim=(0, 1.03))
-    made.legend(loc='outside lower center')
-    chart = Chart(charts.svg(made, 'precision-recall', f'Precision over recall; areas {"; ".join(areas)}'))
-    return Section('precision-recall', 'Precision and recall', charts=[chart], texts=[
-        'Persons of all sizes, best score first. The area under a curve is the average precision at that OKS.'])
-
-
-def spoken(info: DatasetInfo) -> list[str]:
-    """The joints' names without underscores."""
-    return [name.replace('_', ' ') for name in info.joint_names]
-
-
-def labelled_joints(persons: Persons) -> list[int]:
-    """Numbers of the joints that are labelled in any person."""
-    return np.flatnonzero((persons.truth[..., 2] > 0).any(0)).tolist()
-
-
-def sides(info: DatasetInfo) -> dict[str, list[int]]:
-    """Joints with their mirror images: {common name: joint numbers}."""
-    groups: dict[str, list[int]] = {}
-    names = spoken(info)
-    for joint, mirror in enumerate(info.flip_index.tolist()):
-        if joint <= mirror:
-            own, other = names[joint], names[mirror]
-            common = own if joint == mirror else ' '.join(w for w in own.split() if w in other.split())
-            groups[common if common and common not in groups else f'{own} / {other}'] = sorted({joint, mirror})
-    return groups
-
-
-def joint_chart(name: str, description: str, values: dict[str, np.ndarray], x: np.ndarray, label: str) -> Chart:
-    """A curve for each group of joints."""
-    made, (axes,) = charts.figure(width=4.4, height=3.7)
-    for i, (group, row) in enumerate(values.items()):
-        axes.plot(x, row, label=group, **charts.line_look(i))
-    axes.set(xlabel=label, ylabel='fraction of joints', xlim=(x[0], x[-1]), ylim=(0, 1.03))
-    made.legend(loc='outside lower center', ncols=3)
-    return Chart(charts.svg(made, name, description), description)
-
-
-def joints(persons: Persons, info: DatasetInfo) -> Section:
-    """OKS and PCK of the joints, as curves and as a table."""
-    used, names = labelled_joints(persons), spoken(info)
-    groups = {name: rows for name, rows in sides(info).items() if set(rows) & set(used)}
-    thresholds, fractions = np.linspace(0.01, 1, 100), np.linspace(0, PCK[-1], 101)
-    similar = {name: reached(persons.ks[:, rows].ravel(), thresholds) for name, rows in groups.items()}
-    close = {name: reached(-persons.distances[:, rows].ravel(), -fractions) for name, rows in groups.items()}
-    rows = []
-    for name, chosen in [*((names[i], [i]) for i in used), (TOTAL, used)]:
-        ks, distances = persons.ks[:, chosen], persons.distances[:, chosen]
-        shares = reached(-distances.ravel(), -np.array(PCK))
-        rows.append([name, str(int((~np.isnan(ks)).sum())), number(np.nanmean(ks)), *map(percent, shares)])
-    never = ', '.join(name for i, name in enumerate(names) if i not in used)
-    return Section('joints', 'Joints', texts=[
-        'Of all labelled joints of all persons; those of missed persons (see Kinds of error) count as not found. OKS '
-        'of a joint weighs its distance by the size of the person and by how exactly people place that joint. PCK is '
-        "the fraction of joints within a part of the larger side of the person's box.",
-        *([f'Never labelled in these data: {never}.'] if never else [])],
-        charts=[joint_chart('joint-oks', 'Fraction of joints whose OKS is at least a threshold', similar, thresholds,
-                            'OKS of the joint, at least'),
-                joint_chart('joint-pck', 'PCK: fraction of joints within a distance', close, fractions,
-                            "distance, at most (part of the box's larger side)")],
-        tables=[Table('Number of labelled joints, their mean OKS, and PCK in per cent by distance',
-                      ['joint', 'labelled', 'mean OKS', *(f'PCK {limit:g}' for limit in PCK)], rows)])
-
-
-def bars(shares: np.ndarray, names: Sequence[str]) -> Figure:
-    """Stacked bars of the kinds' shares (rows, kinds) in [0, 1]."""
-    made, (axes,) = charts.figure(width=4.8, height=0.22 * len(names) + 0.9)
-    left = np.zeros(len(names))
-    for kind, share in zip(KINDS, 100 * np.nan_to_num(shares).T):
-        axes.barh(names, share, left=left, height=0.75, color=KIND_COLOURS[kind], label=kind)
-        left += share
-    axes.margins(y=0.01)
-    axes.invert_yaxis()
-    axes.set(xlabel='% of the labelled joints of persons found', xlim=(0, 100))
-    axes.grid(visible=False, axis='y')
-    axes.tick_params(axis='y', length=0)
-    made.legend(loc='outside upper center', ncols=len(KINDS), columnspacing=1, handlelength=1)
-    return made
-
-
-def errors(persons: Persons, info: DatasetInfo, least_score: float) -> Section:
-    """Kinds of error of the joints, and persons that were missed or made up."""
-    used = labelled_joints(persons)
-    counts = np.stack([(persons.kinds[:, used] == kind).sum(0) for kind in range(len(KINDS))], 1)
-    counts = np.concatenate([counts, counts.sum(0, keepdims=True)])
-    totals = counts.sum(1)
-    shares = counts / np.where(totals, totals, np.nan)[:, None]
-    names = [*(spoken(info)[i] for i in used), TOTAL]
-    rows = [[name, str(total), *map(percent, row)]
-            for name, total, row in zip(names, totals.tolist(), shares)]
-    said = '; '.join(f'{kind} {percent(share)} %' for kind, share in zip(KINDS, shares[-1]))
-    missed, everyone = int(persons.missed.sum()), len(persons.ids)
-    people = [['found', str(everyone - missed), percent((everyone - missed) / everyone)],
-              ['missed', str(missed), percent(missed / everyone)],
-              ['background false positives', str(len(persons.background)),
-               percent(len(persons.background) / persons.counted if persons.counted else np.nan)]]
-    least = f' that score at least {least_score:g}' if least_score > 0 else ''
-    return Section('errors', 'Kinds of error', texts=[
-        'After Ronchi and Perona (ICCV 2017). Good: OKS of the joint at least 0.85. Jitter: near its place (0.50 to '
-        '0.85). Inversion: near the same person\'s mirrored joint, such as left for right. Swap: near the joint of '
-        'another person. Miss: near none of these.',
-        f'Of each picture, the {MOST_PERSONS} best predictions{least} are matched one to one to the true persons by '
-        f'the Hungarian method, so that the sum of OKS is largest; a pair needs an OKS of {LEAST_OKS}. Persons left '
-        'over are missed; predictions left over are background false positives, unless they lie on people who are '
-        'annotated without joints or as a crowd.'],
-        charts=[Chart(charts.svg(bars(shares, names), 'errors', f'Kinds of error, all joints: {said}'))],
-        tables=[Table('Kinds of error, in per cent of the labelled joints of the persons found',
-                      ['joint', 'joints', *KINDS], rows),
-                Table('In per cent of the true persons; background false positives: of the predictions',
-                      ['persons', 'number', '%'], people)])
-
-
-def examples(persons: Persons, pictures: PersonPictures, count: int) -> Section:
-    """The best and the worst, drawn.
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Return the scores and conditions that eval.py wrote beside its results.
 
     Raises:
-        InputError: a picture can't be read.
+        InputError: the file is missing or of another kind.
     """
-    chosen = choose(persons, count)
-    groups = [Group(title, [pictures.person(row) for row in chosen[key]])
-              for key, title in (('worst', 'Worst of the persons found'), ('missed', 'Missed persons, largest first'),
-                                 ('best', 'Best'))]
-    groups.insert(2, Group('Background false positives, highest score first',
-                           [pictures.background(result) for result in persons.background[:count]]))
-    return Section('persons', 'Persons', groups=groups, texts=[
-        'Truth on the left, prediction on the right. Left joints are orange, right joints blue. Rings mark joints that '
-        'are not good:'], key=[(kind, KIND_COLOURS[kind]) for kind in KINDS[1:]])
+    metrics = load_json(path)
+    if not isinstance(metrics, dict) or not all(isinstance(metrics.get(key, 0), (int, float)) for key in METRICS):
+        raise InputError(f'{path}: not the metrics that eval.py writes')
+    return metrics
 
 
-def training(runs: Sequence[curves.Run]) -> Section:
-    """Curves of the training runs."""
-    made = []
-    for name, (function, *arguments) in curves.panels(runs).items():
-        drawn, (axes,) = charts.figure(width=4.4, height=3.2)
-        function(axes, runs, *arguments)
-        drawn.legend(loc='outside lower center', ncols=2)
-        title = axes.get_title()
-        made.append(Chart(charts.svg(drawn, name, f'{title} of {", ".join(run.name for run in runs)}')))
-    return Section('training', 'Training', charts=made)
+def build_sections(results_file: Path, annotation_file: Path, images: Path, info: DatasetInfo, metrics: dict[str, Any],
+                   runs: Sequence[Run], count: int, least_score: float) -> list[sections.Section]:
+    """Return the sections of the report.
+
+    Args:
+        results_file: COCO results.
+        annotation_file: the ground truth.
+        images: folder of its images.
+        info: the keypoints.
+        metrics: what eval.py wrote with the results; {} where that is not known.
+        runs: trainings to draw the curves of.
+        count: persons drawn of each sort.
+        least_score: predictions scored lower are omitted from the error analysis.
+
+    Raises:
+        InputError: a file is missing or of another kind, or results, annotations and metrics do not belong together.
+    """
+    truths, names = read_truth(annotation_file, info)
+    results = read_results(results_file, names, info)
+    sigmas = np.array(info.sigmas)
+    scores = evaluate(results, annotation_file, sigmas=sigmas)
+    for key in METRICS:
+        if abs(metrics.get(key, scores[key]) - scores[key]) > 1e-3:
+            raise InputError(f'the metrics say {key} {metrics[key]:.4f}, the results have {scores[key]:.4f}: they do '
+                             'not belong together; give the --metrics that eval.py wrote with them')
+    conditions = {key: value for key, value in metrics.items() if key not in METRICS}
+    persons = analyse(truths, results, info, least_score)
+    pictures = PersonPictures(persons, info, images, names)
+    with charts.style(page=True):
+        parts = [sections.overview(scores, conditions, persons, len(names))]
+        if results:
+            parts.append(sections.precision_recall(*precision_recall(results, annotation_file, sigmas=sigmas)))
+        parts += [sections.keypoints(persons, info), sections.errors(persons, info, least_score),
+                  sections.examples(persons, pictures, count)]
+        if runs:
+            parts.append(sections.training(runs))
+    return parts
+
+
+def render(title: str, parts: Sequence[sections.Section]) -> str:
+    """Return the page as text."""
+    templates = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
+                            undefined=StrictUndefined)
+    return templates.get_template('page.html').render(title=title, sections=parts)

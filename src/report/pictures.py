@@ -1,4 +1,4 @@
-"""Pictures of single persons for the evaluation report: truth on the left, prediction on the right."""
+"""Pictures of single persons for the evaluation report: ground truth on the left, prediction on the right."""
 from __future__ import annotations
 
 import base64
@@ -22,7 +22,7 @@ KIND_COLOURS = {'good': '#3f9f74', 'jitter': '#e0b93f', 'inversion': '#a463c8', 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of the page: base64 JPEG of width x height pixels, with what is said in its place and below it."""
+    """A picture of the page: base64 JPEG of width x height pixels, its alternative text and its caption."""
     jpeg: str
     width: int
     height: int
@@ -35,8 +35,8 @@ class PersonPictures:
 
     Args:
         persons: the analysis.
-        info: the joints.
-        images: folder of the pictures.
+        info: the keypoints.
+        images: folder of the images.
         names: their file names by their ids.
     """
 
@@ -44,10 +44,10 @@ class PersonPictures:
         self.persons, self.info, self.images, self.names = persons, info, images, names
 
     def person(self, row: int) -> Picture:
-        """Truth and prediction of one person; joints that are not good have a ring in their kind's colour.
+        """Return ground truth and prediction of one person, with rings around the keypoints that are not good.
 
         Raises:
-            InputError: the picture can't be read.
+            InputError: the image can't be read.
         """
         people = self.persons
         truth, found, labelled = people.truth[row], people.found[row], people.truth[row][:, 2] > 0
@@ -55,19 +55,19 @@ class PersonPictures:
         if people.missed[row]:
             nobody = np.zeros((0, *truth.shape))
             return self._picture(people.image_ids[row], people.boxes[row], truth[None], nobody, f'{name}: missed',
-                                 f'True person without a prediction: {name}')
+                                 f'Annotated person without a prediction: {name}')
         counts = [(KINDS[kind], int((people.kinds[row] == kind).sum())) for kind in range(1, len(KINDS))]
-        errors = ', '.join(f'{count} {kind}' for kind, count in counts if count) or 'all joints good'
-        says = f'OKS {people.oks[row]:.2f}, score {people.scores[row]:.2f}; {errors}'
+        errors = ', '.join(f'{count} {kind}' for kind, count in counts if count) or 'all keypoints good'
+        verdict = f'OKS {people.oks[row]:.2f}, score {people.scores[row]:.2f}; {errors}'
         box = _union(people.boxes[row], found[labelled, :2])
-        return self._picture(people.image_ids[row], box, truth[None], found[None], f'{name}: {says}',
-                             f'Truth (left) and prediction (right), {name}: {says}', people.kinds[row])
+        return self._picture(people.image_ids[row], box, truth[None], found[None], f'{name}: {verdict}',
+                             f'Ground truth (left) and prediction (right), {name}: {verdict}', people.kinds[row])
 
     def background(self, result: dict[str, Any]) -> Picture:
-        """A prediction that is no person.
+        """Return a picture of a prediction that is no person.
 
         Raises:
-            InputError: the picture can't be read.
+            InputError: the image can't be read.
         """
         found = np.array(result['keypoints'], np.float64).reshape(-1, 3)
         low, high = found[:, :2].min(0), found[:, :2].max(0)
@@ -79,7 +79,7 @@ class PersonPictures:
 
     def _picture(self, image_id: Any, box: np.ndarray, truth: np.ndarray, found: np.ndarray, caption: str, alt: str,
                  kinds: np.ndarray | None = None) -> Picture:
-        """Truth and predictions (N, K, 3) side by side; with kinds (K,), rings around the joints of the prediction."""
+        """Return both persons' keypoints (N, K, 3) side by side; with kinds (K,), rings around the predicted."""
         image = read_image(str(self.images / self.names[image_id]))
         views = [self._view(image, box, joints) for joints in (truth, found)]
         if kinds is not None:
@@ -96,7 +96,7 @@ class PersonPictures:
         return Picture(base64.b64encode(data).decode(), sheet.shape[1], sheet.shape[0], alt, caption)
 
     def _view(self, image: np.ndarray, box: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, Any]:
-        """The part of the picture around `box` with the persons (N, K, 3), and how points get from one to the other."""
+        """Return the part of the image around `box` with the persons (N, K, 3), and the map of image points to it."""
         height, width = image.shape[:2]
         margin = 0.12 * box[2:].max()
         left, top = np.clip(np.floor(box[:2] - margin), 0, (width - 2, height - 2)).astype(int)
@@ -110,12 +110,12 @@ class PersonPictures:
             return (points - (left, top) + 0.5) * scale - 0.5
 
         moved = np.concatenate([place(joints[..., :2]), joints[..., 2:]], 2)
-        # Joints of low score are judged like the others, so they are drawn.
+        # Keypoints of low score are judged like the others, so they are drawn.
         return draw_poses(view, moved, self.info.skeleton, self.info.joint_names, score_threshold=0), place
 
 
 def _union(box: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """`box` (x, y, width, height) grown to hold the points (N, 2), by half its longer side at most."""
+    """Return `box` (x, y, width, height) grown to hold the points (N, 2), by half its longer side at most."""
     reach = 0.5 * box[2:].max()
     low = np.clip(points.min(0), box[:2] - reach, box[:2])
     high = np.clip(points.max(0), box[:2] + box[2:], box[:2] + box[2:] + reach)
@@ -123,9 +123,9 @@ def _union(box: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def choose(persons: Persons, count: int) -> dict[str, list[int]]:
-    """Rows of the persons to show: best and worst of those found, and the largest of the missed, `count` of each.
+    """Return the rows of the persons to show: best and worst of those found, the largest missed, `count` of each.
 
-    Best are taken from those with at least half of their joints labelled, as long as there are any.
+    Best are taken from those with at least half of their keypoints labelled, as long as there are any.
     """
     found, missed = np.flatnonzero(~persons.missed), np.flatnonzero(persons.missed)
     order = found[np.argsort(persons.oks[found], kind='stable')]

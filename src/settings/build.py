@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from src.common.errors import InputError
-from src.mmpose.coco import CocoDataset, TopDownDataset
+from src.mmpose.coco import CocoDataset
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.mpii import MpiiDataset
 from src.model import LiteHRNet
@@ -16,7 +16,8 @@ def build_network(config: dict[str, Any]) -> LiteHRNet:
     return LiteHRNet(config['data']['image_size'], **config['model'])
 
 
-def build_dataset(experiment: dict[str, Any], config: dict[str, Any], split: str, boxes: str = 'gt') -> TopDownDataset:
+def build_dataset(experiment: dict[str, Any], config: dict[str, Any], split: str,
+                  boxes: str = 'gt') -> CocoDataset | MpiiDataset:
     """Return the training or validation persons.
 
     Args:
@@ -37,7 +38,7 @@ def build_dataset(experiment: dict[str, Any], config: dict[str, Any], split: str
     if data['type'] == 'mpii':
         if boxes == 'det':
             raise InputError("boxes 'det': MPII has annotated boxes only; pass --boxes gt")
-        return MpiiDataset(*arguments, seed=seed)
+        return MpiiDataset(*arguments, seed=seed, truth_file=root / data['val_truth'] if split == 'val' else None)
     detections = None
     if boxes == 'det':
         detections = root / data['detections']

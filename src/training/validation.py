@@ -13,7 +13,7 @@ from src.common import epoch_log
 from src.common.errors import InputError
 from src.config import final_checkpoint
 from src.settings.build import build_dataset
-from src.test_utils import forward_of, predict, scorer, select_persons
+from src.test_utils import forward_of, predict, select_persons
 from src.weights.checkpoint import save_network
 
 DECISIVE = ('AP', 'Mean')  # of COCO's figures, of MPII's
@@ -51,7 +51,6 @@ class Validation(Callback):
         self.network, self.logger, self.boxes, self.writes = network, logger, boxes, writes
         self.settings, self.workers = config['eval'], experiment['workers']
         self.dataset = build_dataset(experiment, config, 'val', boxes)
-        self.score = scorer(self.dataset, Path(experiment['data_root']), config)
         self.interval, self.epoch = experiment['eval_interval'], first_epoch
         final = final_checkpoint(experiment)
         self.file, self.best_file = final.with_name(epoch_log.FILE), final.with_name(f'{final.stem}_best.ckpt')
@@ -72,7 +71,8 @@ class Validation(Callback):
             predictions = predict(forward_of(self.network), self.dataset, self.settings, self.workers)
         finally:
             self.network.set_train()
-        scores = self.score(predictions, select_persons(predictions, self.dataset, self.settings))
+        results = select_persons(predictions, self.dataset, self.settings)
+        scores = self.dataset.evaluate(predictions, results, self.settings['backend'])
         name = next(name for name in DECISIVE if name in scores)
         better = self.best is None or scores[name] > self.best
         if better:

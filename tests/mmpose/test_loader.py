@@ -172,7 +172,7 @@ def test_workers_run_where_opencv_has_threads_already() -> None:
 def test_no_good_picture_at_all() -> None:
     with pytest.raises(RuntimeError) as caught:
         orders(Numbered(4, bad=(0, 1, 2, 3)), replaced=multiprocessing.Value('i', 0))
-    assert str(from_worker(caught.value)) == 'no training picture can be read'
+    assert str(from_worker(caught.value)) == 'no training image can be read; check the image directory'
 
 
 @pytest.mark.parametrize('workers', [0, 2])

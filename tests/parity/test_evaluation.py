@@ -17,8 +17,8 @@ import pytest
 
 import eval as program
 from src.config import load_model_config
-from src.mmpose.evaluation import BACKENDS, METRICS, evaluate
-from src.test_utils import Predictions, predict
+from src.mmpose.evaluation import BACKENDS, METRICS, Predictions, evaluate
+from src.test_utils import predict
 from tests.networks import mode
 
 CONFIG = 'wider_naive_litehrnet_18_coco_256x192'

@@ -65,7 +65,7 @@ def test_rings_stand_around_what_is_wrong(shift: float, kind: str | None, tmp_pa
         if name in ('jitter', 'miss'):
             assert near(image[:, :middle], colour) < 20
             assert (near(image[:, middle + GAP:], colour) > 60) == (name == kind)
-    assert (kind or 'all joints good') in picture.caption and picture.caption in picture.alt
+    assert (kind or 'all keypoints good') in picture.caption and picture.caption in picture.alt
 
 
 def test_missed_persons_and_background(tmp_path: Path) -> None:

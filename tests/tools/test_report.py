@@ -120,7 +120,7 @@ def test_page_needs_nothing_from_elsewhere_and_is_well_formed(folder: Path) -> N
 
 def test_curves_kinds_persons_and_trainings_are_there(folder: Path) -> None:
     page = Page(folder / 'report.html')
-    assert {section['id'] for section in page.of('section')} == {'scores', 'precision-recall', 'joints', 'errors',
+    assert {section['id'] for section in page.of('section')} == {'scores', 'precision-recall', 'keypoints', 'errors',
                                                                  'persons', 'training'}
     assert len(page.of('svg')) == 1 + 2 + 1 + 4 and len(page.of('table')) == 3
     for image in page.of('img'):

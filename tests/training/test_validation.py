@@ -122,7 +122,7 @@ def test_only_the_first_rank_writes(synthetic: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(validation, 'select_persons', lambda *arguments: [])
     watch.on_train_begin(None)
     for ap in (0.5, 0.25):
-        watch.score = lambda *arguments, ap=ap: {'AP': ap}
+        watch.dataset.evaluate = lambda *arguments, ap=ap: {'AP': ap}
         watch.on_train_epoch_end(None)
     assert watch.best == 0.5
     names = {path.name for path in folder_of(tmp_path).iterdir()}
