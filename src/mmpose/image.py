@@ -1,10 +1,16 @@
 """Image files to arrays, and arrays to the planes that a network takes."""
 from __future__ import annotations
 
+import re
+
 import cv2
 import numpy as np
 
 from src.common.errors import InputError
+
+# A marker of a JPEG that begins a segment, or ends the image. In the data of a scan 0xff is followed by 0 or by the
+# number of a restart, and any number of 0xff may fill the room before a marker.
+JPEG_MARKER = re.compile(rb'\xff([^\x00\x01\xd0-\xd8\xff])')
 
 
 def read_image(path: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
@@ -22,11 +28,9 @@ def read_image(path: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     except (OSError, ValueError) as error:  # ValueError: no file can have such a name
         reason = getattr(error, 'strerror', None) or error
         raise InputError(f'{path}: image cannot be read ({reason}); check the image directory') from error
-    # The decoder fills up a JPEG that ends early with grey and says nothing. A whole one has its end marker after
-    # the last start of a scan (an embedded thumbnail has both markers too, but further up).
-    truncated = data.startswith(b'\xff\xd8') and not data.endswith(b'\xff\xd9') and (
-        data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda'))
-    truncated |= data.startswith(b'\x89PNG') and b'IEND' not in data[-4096:]
+    # The decoder fills up a file that ends early with grey and says nothing.
+    truncated = ((data.startswith(b'\xff\xd8') and not is_whole_jpeg(data))
+                 or (data.startswith(b'\x89PNG') and not is_whole_png(data)))
     try:
         image = None if truncated or not data else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
@@ -35,6 +39,31 @@ def read_image(path: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
         reason = 'empty' if not data else 'truncated' if truncated else 'not a readable image'
         raise InputError(f'{path}: {reason}; replace the file or remove it from the annotations')
     return image
+
+
+def is_whole_jpeg(data: bytes) -> bool:
+    """Return whether the segments of a JPEG (ITU T.81, annex B) lead to its own end marker, whatever follows that.
+
+    Segments bring their length, so markers inside of one (an embedded thumbnail) are passed over. Phones append whole
+    films to their images.
+    """
+    position = 2
+    while marker := JPEG_MARKER.search(data, position):
+        # Behind the start of a scan an end marker can be no thumbnail's: mostly it is the file's end, found at once.
+        if marker[1] == b'\xd9' or (marker[1] == b'\xda' and data.endswith(b'\xff\xd9')):
+            return True
+        position = marker.end() + int.from_bytes(data[marker.end():marker.end() + 2], 'big')
+    return False
+
+
+def is_whole_png(data: bytes) -> bool:
+    """Return whether the chunks of a PNG lead to its end chunk, whatever follows that."""
+    position = 8
+    while kind := data[position + 4:position + 8]:
+        if kind == b'IEND':
+            return True
+        position += 12 + int.from_bytes(data[position:position + 4], 'big')
+    return False
 
 
 def to_planes(image: np.ndarray, factor: np.ndarray | float, offset: np.ndarray | float) -> np.ndarray:
