@@ -1,7 +1,8 @@
 """Object keypoint similarity and the suppression of duplicate persons by it, as in MMPose 0.29.
 
 OKS is COCO's definition (cocodataset.org/#keypoints-eval) with the mean of both areas, over all keypoints: predictions
-have no invisible ones.
+have no invisible ones. Which of two equal scores is the better one is left to NumPy's default sort, read backwards, as
+there: of up to sixteen persons the last. Similarities have the reference's float32, for they make scores equal or not.
 """
 from __future__ import annotations
 
@@ -19,11 +20,12 @@ def oks(one: np.ndarray, others: np.ndarray, area: float, areas: np.ndarray, sig
         sigmas: (K,) falloffs.
 
     Returns:
-        float64 (M,) in [0, 1].
+        float32 (M,) in [0, 1].
     """
     distance = np.square(others[..., :2].astype(np.float64) - one[:, :2]).sum(axis=-1)
     variance = 2 * np.square(2 * np.asarray(sigmas, np.float64))
-    return np.exp(-distance / (variance * ((area + areas[:, None]) / 2 + np.spacing(1)))).mean(axis=-1)
+    similarity = np.exp(-distance / (variance * ((area + areas[:, None]) / 2 + np.spacing(1)))).mean(axis=-1)
+    return similarity.astype(np.float32)
 
 
 def oks_nms(keypoints: np.ndarray, scores: np.ndarray, areas: np.ndarray, threshold: float,
@@ -40,7 +42,7 @@ def oks_nms(keypoints: np.ndarray, scores: np.ndarray, areas: np.ndarray, thresh
     Returns:
         int64 indices of the kept ones, best first.
     """
-    order = np.argsort(-scores, kind='stable')
+    order = np.argsort(scores)[::-1]
     kept = []
     while len(order):
         best, order = order[0], order[1:]
@@ -59,12 +61,12 @@ def soft_oks_nms(keypoints: np.ndarray, scores: np.ndarray, areas: np.ndarray, t
         int64 indices of the at most `max_kept` kept ones.
     """
     scores = np.array(scores, np.float64)
-    order = np.argsort(-scores, kind='stable')
+    order = np.argsort(scores)[::-1]
     kept = []
     while len(order) and len(kept) < max_kept:
         best, order = order[0], order[1:]
         kept.append(best)
         similarity = oks(keypoints[best], keypoints[order], areas[best], areas[order], sigmas)
         scores[order] *= np.exp(-similarity ** 2 / threshold)
-        order = order[np.argsort(-scores[order], kind='stable')]
+        order = order[np.argsort(scores[order])[::-1]]
     return np.array(kept, np.int64)

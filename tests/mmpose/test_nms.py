@@ -44,8 +44,36 @@ def test_soft_only_lowers(crowd):
     np.testing.assert_array_equal(scores, before)
 
 
-def test_the_first_of_equal_scores_stays(crowd):
-    np.testing.assert_array_equal(oks_nms(crowd, np.ones(5), np.full(5, 100.0), 0.9, SIGMAS), [0, 2, 4])
+def reference_order(scores):
+    """MMPose's: of few equal scores NumPy sorts the last to the end, which is read first."""
+    return scores.argsort()[::-1]
+
+
+def test_of_equal_scores_the_reference_choice_stays(crowd):
+    order = reference_order(np.ones(5)).tolist()
+    expected = [next(i for i in order if i in same) for same in sorted(({0, 1}, {2, 3}, {4}), key=lambda same: min(
+        order.index(i) for i in same))]
+    np.testing.assert_array_equal(oks_nms(crowd, np.ones(5), np.full(5, 100.0), 0.9, SIGMAS), expected)
+
+
+def test_soft_suppression_breaks_ties_as_the_reference(crowd):
+    """Each choice sorts the rest anew, which turns the order of equal scores around."""
+    apart = crowd[4] + 100.0 * np.arange(5)[:, None, None]  # no two similar: all scores stay equal
+    expected, order = [], reference_order(np.ones(5))
+    while len(order):
+        expected.append(order[0])
+        order = order[1:][reference_order(np.ones(len(order) - 1))]
+    np.testing.assert_array_equal(soft_oks_nms(apart, np.ones(5), np.full(5, 100.0), 0.9, SIGMAS), expected)
+
+
+def test_similarities_too_small_for_float32_leave_scores_equal():
+    """1e-5 squared moves a float64 score and no float32 one: the tie is the reference's."""
+    person = np.zeros((1, 2))
+    distance = np.sqrt(-np.log(1e-5) * 2 * 0.01 * 100)  # of OKS 1e-5 with sigma 0.05 and area 100
+    crowd = np.stack([person, person + [1e4, 0], person + [distance, 0]])
+    assert oks(person, crowd[2:], 100.0, np.array([100.0]), np.array([0.05])) == pytest.approx(1e-5)
+    kept = soft_oks_nms(crowd, np.array([0.9, 0.5, 0.5]), np.full(3, 100.0), 0.9, np.array([0.05]))
+    np.testing.assert_array_equal(kept, [0, *(1 + reference_order(np.full(2, 0.5))[reference_order(np.full(2, 0.5))])])
 
 
 @pytest.mark.parametrize('suppress', [oks_nms, soft_oks_nms])
