@@ -78,7 +78,7 @@ class TopDownDataset:
         np.empty(2 ** 24, np.uint8)
         self._ann_info = dict(image_size=np.array(image_size), heatmap_size=np.array(heatmap_size),
                               num_joints=info.num_joints, flip_pairs=info.flip_pairs, flip_index=info.flip_index,
-                              upper_body_ids=info.upper_body)
+                              can_flip=info.can_flip, upper_body_ids=info.upper_body)
 
     def __len__(self) -> int:
         """Return the number of records."""

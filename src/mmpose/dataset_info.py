@@ -1,7 +1,7 @@
 """What the keypoints of a data set mean: names, mirror pairs, limbs, OKS sigmas."""
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ class DatasetInfo:
         skeleton: (keypoint, keypoint) limbs, for drawing.
         sigmas: K OKS falloffs, as fractions of the square root of the person's area.
         upper_body: Keypoints of the upper half of the body, for the half-body augmentation.
+        unpaired_sides: Names of a side whose mirror partner is unknown. While there are any nothing is mirrored.
     """
     name: str
     joint_names: tuple[str, ...]
@@ -27,6 +28,7 @@ class DatasetInfo:
     skeleton: tuple[tuple[int, int], ...]
     sigmas: tuple[float, ...]
     upper_body: tuple[int, ...]
+    unpaired_sides: tuple[str, ...] = ()
 
     @property
     def num_joints(self) -> int:
@@ -34,10 +36,18 @@ class DatasetInfo:
         return len(self.joint_names)
 
     def __str__(self) -> str:
-        """Return one line: keypoints, mirror pairs, and what the lack of an upper body means."""
-        names = ', '.join(self.joint_names[:6]) + (', ...' if self.num_joints > 6 else '')
+        """Return one line: keypoints, mirror pairs, and which augmentations are off for what reason."""
         upper = '' if self.upper_body else '; no upper body known: no half-body augmentation'
-        return f'{self.name}: {self.num_joints} keypoints ({names}), mirror pairs: {len(self.flip_pairs)}{upper}'
+        sides = '' if self.can_flip else (
+            f'; flipping is off, in training and in the flip test: no mirror partner found for '
+            f'{_listed(self.unpaired_sides)}; give flip_pairs by --data.info')
+        return (f'{self.name}: {self.num_joints} keypoints ({_listed(self.joint_names)}), mirror pairs: '
+                f'{len(self.flip_pairs)}{upper}{sides}')
+
+    @property
+    def can_flip(self) -> bool:
+        """Return whether mirrored images have known labels."""
+        return not self.unpaired_sides
 
     @property
     def flip_index(self) -> np.ndarray:
@@ -55,14 +65,15 @@ class DatasetInfo:
             InputError: a key is missing, unknown or of the wrong type, or its numbers do not fit the keypoints.
         """
         names = [field.name for field in fields(cls)]
-        for key in [*values, *names]:
+        for key in [*values, *REQUIRED_KEYS]:
             if key not in names or key not in values:
                 raise InputError(f'dataset_info: key {key!r} is {"missing" if key in names else "unknown"}; '
                                  f'the keys are {", ".join(names)}')
         try:
             info = cls(str(values['name']), tuple(values['joint_names']),
                        *(tuple((int(a), int(b)) for a, b in values[key]) for key in ('flip_pairs', 'skeleton')),
-                       tuple(map(float, values['sigmas'])), tuple(map(int, values['upper_body'])))
+                       tuple(map(float, values['sigmas'])), tuple(map(int, values['upper_body'])),
+                       tuple(map(str, values.get('unpaired_sides', ()))))
         except (TypeError, ValueError) as error:
             raise InputError(f'dataset_info {values["name"]!r}: {error}; '
                              'give lists of names, pairs or numbers') from error
@@ -84,3 +95,11 @@ class DatasetInfo:
                 raise InputError(f'dataset_info {self.name!r}: {key} {getattr(self, key)} does not fit '
                                  f'{self.num_joints} keypoints (distinct names, numbers below {self.num_joints}, '
                                  f'one positive sigma per keypoint, no keypoint in two pairs)')
+
+
+REQUIRED_KEYS = tuple(field.name for field in fields(DatasetInfo) if field.default is MISSING)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """Return the first six names, and dots for the rest."""
+    return ', '.join(names[:6]) + (', ...' if len(names) > 6 else '')

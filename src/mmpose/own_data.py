@@ -1,18 +1,17 @@
 """The keypoints of a user's own data set: those of its annotation file, and what the user gives beside it.
 
-COCO's format names keypoints (`keypoints`) and limbs (`skeleton`, counted from 1) in the `categories` of an annotation
-file. Mirror pairs follow from the names. OKS sigmas and the upper body stand in no annotation file.
+COCO's format names keypoints (`keypoints`) and limbs (`skeleton`) in the `categories` of an annotation file. Mirror
+pairs follow from the names. OKS sigmas and the upper body stand in no annotation file.
 """
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from src.common.errors import InputError
 from src.common.inputs import as_input_error, load_json
-from src.mmpose.dataset_info import DatasetInfo
+from src.mmpose.dataset_info import REQUIRED_KEYS, DatasetInfo
 from src.mmpose.sides import mirror_pairs
 
 # COCO's sigmas run from 0.025 (eyes) to 0.107 (hips). Those of a new kind of keypoint are unknown; one value between
@@ -20,13 +19,17 @@ from src.mmpose.sides import mirror_pairs
 DEFAULT_SIGMA = 0.05
 
 
-def read_category(file: Path) -> dict[str, Any]:
+def read_category(file: Path, *, skeleton: bool = True) -> dict[str, Any]:
     """Return name, joint_names and skeleton (from zero) of an annotation file's category with keypoints.
 
     Several categories may share one set of keypoints.
 
+    Args:
+        file: COCO keypoint JSON.
+        skeleton: Whether it is wanted; a malformed one does no harm otherwise.
+
     Raises:
-        InputError: no category names its keypoints, two differ in them, or a limb's keypoint does not exist.
+        InputError: no category names its keypoints, two differ in them, or the skeleton does not fit them.
     """
     content = load_json(file)
     with as_input_error(file, 'categories'):
@@ -39,13 +42,23 @@ def read_category(file: Path) -> dict[str, Any]:
             if category['keypoints'] != named[0]['keypoints']:
                 raise InputError(f'{file}: categories {named[0]["name"]!r} and {category["name"]!r} have different '
                                  'keypoints; make a file for each of them')
-        limbs = [(int(a), int(b)) for a, b in named[0].get('skeleton') or ()]
-        for limb in limbs:
-            if not all(1 <= number <= len(names) for number in limb):
-                raise InputError(f'{file}: skeleton of category {named[0]["name"]!r}: {list(limb)} is no pair of '
-                                 f'keypoints counted from 1 to {len(names)}')
+        limbs = named[0].get('skeleton') or ()
         return dict(name=str(named[0].get('name', file.stem)), joint_names=names,
-                    skeleton=[(a - 1, b - 1) for a, b in limbs])
+                    **({'skeleton': _number_limbs(file, limbs, len(names))} if skeleton else {}))
+
+
+def _number_limbs(file: Path, limbs: Any, keypoints: int) -> list[tuple[int, int]]:
+    """Return limbs numbered from zero: as they are where one has a 0, else they count from 1, as COCO's."""
+    try:
+        pairs = [(int(a), int(b)) for a, b in limbs]
+        first = 0 if any(0 in pair for pair in pairs) else 1
+        for pair in pairs:
+            if not all(first <= number < first + keypoints for number in pair):
+                raise ValueError(f'{list(pair)} is no pair of numbers from {first} to {first + keypoints - 1}')
+    except (OverflowError, TypeError, ValueError) as error:
+        raise InputError(f'{file}: the skeleton does not fit its {keypoints} keypoints ({error}); correct it, or give '
+                         'skeleton in a JSON file by --data.info') from error
+    return [(a - first, b - first) for a, b in pairs]
 
 
 def resolve_info(info: dict[str, Any] | str | None, annotation_files: Sequence[Path]) -> dict[str, Any]:
@@ -57,8 +70,9 @@ def resolve_info(info: dict[str, Any] | str | None, annotation_files: Sequence[P
         annotation_files: The first that exists gives the keypoints where `info` has no `joint_names`.
 
     Returns:
-        What `info` has, and for the rest: flip_pairs by the names, the file's skeleton, sigmas `DEFAULT_SIGMA`, no
-        upper body (then the half-body augmentation does nothing).
+        What `info` has, and for the rest: flip_pairs by the names (and the names that lack a partner, which turns
+        flipping off), the file's skeleton, sigmas `DEFAULT_SIGMA`, no upper body (then the half-body augmentation
+        does nothing).
 
     Raises:
         InputError: a file is missing or malformed, gives no keypoints, or `info` does not fit them.
@@ -66,14 +80,15 @@ def resolve_info(info: dict[str, Any] | str | None, annotation_files: Sequence[P
     given = load_json(Path(info)) if isinstance(info, str) else info or {}
     if not isinstance(given, dict):
         raise InputError(f'data.info {info}: not a JSON object with keys such as joint_names and sigmas')
-    if {field.name for field in fields(DatasetInfo)} <= given.keys():
+    if given.keys() >= set(REQUIRED_KEYS):
         return given
     file = next((file for file in annotation_files if file.is_file()), annotation_files[0])
-    category = read_category(file) if 'joint_names' not in given else dict(name='own', skeleton=())
-    merged = {**category, 'sigmas': DEFAULT_SIGMA, 'upper_body': (), **given}
+    category = {} if 'joint_names' in given else read_category(file, skeleton='skeleton' not in given)
+    merged = {'name': 'own', 'skeleton': (), 'sigmas': DEFAULT_SIGMA, 'upper_body': (), **category, **given}
     with as_input_error(file, 'dataset_info'):
         names = merged['joint_names'] = [str(name) for name in merged['joint_names']]
-        merged.setdefault('flip_pairs', mirror_pairs(names))
+        if 'flip_pairs' not in given:
+            merged['flip_pairs'], merged['unpaired_sides'] = mirror_pairs(names)
         numbers = {name: number for number, name in enumerate(names)}
         for key in ('flip_pairs', 'skeleton'):
             merged[key] = [[numbers.get(keypoint, keypoint) for keypoint in pair] for pair in merged[key]]

@@ -42,11 +42,52 @@ def test_what_is_given_counts_more_and_joints_may_be_named(tmp_path: Path) -> No
     assert own['flip_pairs'] == [[0, 1]] and own['skeleton'] == []
 
 
+def test_a_skeleton_counts_from_0_where_it_has_a_0(tmp_path: Path) -> None:
+    limbs = [[0, 1], [1, 2], [2, 3], [3, 0]]
+    assert read_category(write(tmp_path, {**MOUSE, 'skeleton': limbs}))['skeleton'] == [tuple(limb) for limb in limbs]
+    assert read_category(write(tmp_path, {**MOUSE, 'skeleton': [[4, 1]]}))['skeleton'] == [(3, 0)]
+
+
+@pytest.mark.parametrize('skeleton', [[[1, 5]], [[0, 4]], [['nose', 'tail']], 7, [[float('inf'), 1]]])
+def test_data_info_is_a_way_out_of_a_bad_skeleton(tmp_path: Path, skeleton: Any) -> None:
+    file = write(tmp_path, {**MOUSE, 'skeleton': skeleton})
+    with pytest.raises(InputError, match=r'--data\.info'):
+        resolve_info(None, [file])
+    assert resolve_info(dict(skeleton=[['nose', 'tail']]), [file])['skeleton'] == [[0, 3]]
+    assert resolve_info(dict(joint_names=['a', 'b', 'c', 'd']), [file])['skeleton'] == []
+
+
+def test_sides_without_a_partner_turn_flipping_off_unless_pairs_are_given(tmp_path: Path) -> None:
+    file = write(tmp_path, {**MOUSE, 'keypoints': ['linkes Ohr', 'nose', 'right_eye', 'tail']})
+    info = DatasetInfo.from_dict(resolve_info(None, [file]))
+    assert not info.can_flip and info.flip_index.tolist() == [0, 1, 2, 3]
+    line = str(info)
+    assert 'flipping is off, in training and in the flip test' in line and '\n' not in line
+    assert 'linkes Ohr, right_eye; give flip_pairs by --data.info' in line
+    for pairs in ([['linkes Ohr', 'right_eye']], []):
+        info = DatasetInfo.from_dict(resolve_info(dict(flip_pairs=pairs), [file]))
+        assert info.can_flip and len(info.flip_pairs) == len(pairs) and 'flipping' not in str(info)
+
+
+def test_a_saved_info_is_complete(tmp_path: Path) -> None:
+    """As training saves it in config.json, with and without what older ones lack."""
+    info = resolve_info(None, [write(tmp_path, {**MOUSE, 'keypoints': ['left_ear', 'nose', 'tail', 'back']})])
+    saved = json.loads(json.dumps(info))
+    assert resolve_info(saved, [tmp_path / 'absent.json']) is saved
+    assert DatasetInfo.from_dict(saved).unpaired_sides == ('left_ear',)
+    del saved['unpaired_sides']
+    assert DatasetInfo.from_dict(resolve_info(saved, [tmp_path / 'absent.json'])).can_flip
+
+
 @pytest.mark.parametrize(('categories', 'given', 'words'), [
     ([dict(id=1, name='car')], {}, 'own.json: no entry of categories names its keypoints.*--data.info'),
     ([], {}, 'no entry of categories'),
     ([MOUSE, dict(id=2, name='bird', keypoints=['beak'])], {}, "'mouse' and 'bird' have different keypoints"),
-    ([{**MOUSE, 'skeleton': [[0, 1]]}], {}, r'\[0, 1\] is no pair of keypoints counted from 1 to 4'),
+    ([{**MOUSE, 'skeleton': [[1, 5]]}], {}, r'\[1, 5\] is no pair of numbers from 1 to 4.*--data.info'),
+    ([{**MOUSE, 'skeleton': [[4, 0]]}], {}, r'\[4, 0\] is no pair of numbers from 0 to 3.*--data.info'),
+    ([{**MOUSE, 'skeleton': [[-1, 1]]}], {}, r'\[-1, 1\] is no pair of numbers from 1 to 4'),
+    ([{**MOUSE, 'skeleton': [['nose', 'tail']]}], {}, 'skeleton does not fit its 4 keypoints.*nose.*--data.info'),
+    ([{**MOUSE, 'skeleton': [1, 2]}], {}, 'skeleton does not fit.*--data.info'),
     ([{**MOUSE, 'keypoints': 7}], {}, 'categories is malformed'),
     (['mouse'], {}, 'categories is malformed'),
     ([MOUSE], dict(sigma=1), "key 'sigma' is unknown"),
