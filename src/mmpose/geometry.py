@@ -1,4 +1,4 @@
-"""From a person's box to the network's crop and back: centre, scale and affine maps.
+"""From a person's box to the network's crop: centre, scale, affine maps, and the crop itself.
 
 Scales are (width, height) in units of 200 pixels. Angles are degrees. The rules are MMPose 0.29's
 (`bbox_xywh2cs`, `get_affine_transform`, `get_warp_matrix`), rewritten in closed form.
@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 PIXEL_STD = 200.0
+MAX_SIDE = 32766  # pixels of an image that cv2.warpAffine takes: it counts them in 16 bits
 
 
 def clip_box(box: Sequence[float], width: float, height: float) -> tuple[float, float, float, float] | None:
@@ -97,3 +98,31 @@ def udp_matrix(center: Sequence[float], scale: Sequence[float], rotation: float,
 def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Return the points (N, 2) mapped by a (2, 3) matrix."""
     return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return the crop that an affine map cuts out of an image, sampled bilinearly, zero outside the image.
+
+    Args:
+        image: (H, W, 3), of any height and width.
+        matrix: (2, 3), image -> crop.
+        size: (width, height) of the crop.
+
+    Returns:
+        (height, width, 3) of the image's type.
+    """
+    if max(image.shape[:2]) > MAX_SIDE:
+        image, matrix = _cut_surroundings(image, matrix, size)
+    return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR)
+
+
+def _cut_surroundings(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the part of an image that a crop is read from, each n-th pixel if it is still too large, and its map."""
+    corners = np.array([(x, y) for x in (-1, size[0]) for y in (-1, size[1])], np.float64)
+    corners = transform_points(corners, cv2.invertAffineTransform(matrix))
+    shape = np.array(image.shape[1::-1])
+    start = np.clip(np.floor(corners.min(axis=0)) - 1, 0, shape - 1).astype(int)
+    stop = np.clip(np.ceil(corners.max(axis=0)) + 2, start + 1, shape).astype(int)
+    step = -(-(stop - start) // MAX_SIDE)
+    part = image[start[1]:stop[1]:step[1], start[0]:stop[0]:step[0]]
+    return part, np.column_stack((matrix[:, :2] * step, transform_points(start[None], matrix)[0]))

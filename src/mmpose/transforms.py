@@ -25,12 +25,14 @@ from src.mmpose.geometry import (
     grow_to_aspect,
     transform_points,
     udp_matrix,
+    warp,
 )
 from src.mmpose.heatmap import encode
 from src.mmpose.image import read_image, to_planes
 
 Results = dict[str, Any]
 HALF_BODY_PADDING = 1.5
+EVALUATION_KEYS = {'center', 'scale', 'bbox_score'}
 
 
 def half_body_box(keypoints: np.ndarray, upper_body: Sequence[int], image_size: Sequence[int], want_upper: bool,
@@ -113,17 +115,21 @@ class TopDownRandomShiftBboxCenter:
 
 @dataclass
 class TopDownRandomFlip:
-    """Mirror image, keypoints and centre and exchange left and right; unlabelled keypoints become zero."""
+    """Mirror image, keypoints and centre and exchange left and right; unlabelled keypoints become zero.
+
+    Does nothing where the data set does not know which keypoints are each other's mirror image.
+    """
     flip_prob: float = 0.5
 
     def __call__(self, results: Results) -> Results:
-        if results['rng'].random() >= self.flip_prob:
+        info = results['ann_info']
+        if results['rng'].random() >= self.flip_prob or not info['can_flip']:
             return results
         results['img'] = image = cv2.flip(results['img'], 1)
-        last, index = image.shape[1] - 1, results['ann_info']['flip_index']
+        last, index = image.shape[1] - 1, info['flip_index']
         visible, joints = results['joints_3d_visible'][index], results['joints_3d'][index]
         joints[:, 0] = last - joints[:, 0]
-        joints *= visible
+        joints *= visible > 0
         center = results['center'].copy()
         center[0] = last - center[0]
         results.update(joints_3d=joints, joints_3d_visible=visible, center=center)
@@ -132,7 +138,7 @@ class TopDownRandomFlip:
 
 @dataclass
 class TopDownHalfBodyTransform:
-    """Zoom in on the upper or lower half of a person that shows more than `num_joints_half_body` keypoints.
+    """Zoom in on the upper or lower half of a person whose visibilities sum to more than `num_joints_half_body`.
 
     Does nothing where the data set names no upper body.
     """
@@ -143,7 +149,7 @@ class TopDownHalfBodyTransform:
         rng, info, visible = results['rng'], results['ann_info'], results['joints_3d_visible'][:, 0]
         if not info['upper_body_ids']:
             return results
-        if np.count_nonzero(visible > 0) > self.num_joints_half_body and rng.random() < self.prob_half_body:
+        if visible.sum() > self.num_joints_half_body and rng.random() < self.prob_half_body:
             # The reference's coin is a normal deviate: the upper body is tried first in 69 % of the cases.
             window = half_body_box(results['joints_3d'][:, :2], info['upper_body_ids'], info['image_size'],
                                    rng.standard_normal() < 0.5, visible)
@@ -179,8 +185,7 @@ class TopDownAffine:
         width, height = size = results['ann_info']['image_size'].tolist()
         matrix = (udp_matrix if self.use_udp else affine_matrix)(
             results['center'], results['scale'], results['rotation'], size)
-        crop = cv2.warpAffine(results['img'], matrix, (width, height), flags=cv2.INTER_LINEAR)
-        results['img'] = cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)
+        results['img'] = cv2.cvtColor(warp(results['img'], matrix, (width, height)), cv2.COLOR_BGR2RGB)
         joints, shown = results['joints_3d'].copy(), results['joints_3d_visible'][:, :1] > 0
         np.copyto(joints[:, :2], transform_points(joints[:, :2], matrix), 'same_kind', where=shown | self.use_udp)
         results['joints_3d'] = joints
@@ -239,14 +244,18 @@ class TopDownGenerateTarget:
 
 @dataclass
 class Collect:
-    """Keep `keys`, and `meta_keys` in a dict `img_metas`; keys are looked up in the sample, then in its `ann_info`."""
+    """Keep `keys`, and `meta_keys` in a dict `img_metas`; keys are looked up in the sample, then in its `ann_info`.
+
+    `img_metas` has what the evaluation reads too: not every MMPose pipeline names it.
+    """
     keys: Sequence[str]
     meta_keys: Sequence[str]
 
     def __call__(self, results: Results) -> Results:
         known = {**results['ann_info'], **results}
+        meta_keys = {*self.meta_keys, *(EVALUATION_KEYS & known.keys())}
         try:
-            return {**{key: known[key] for key in self.keys}, 'img_metas': {key: known[key] for key in self.meta_keys}}
+            return {**{key: known[key] for key in self.keys}, 'img_metas': {key: known[key] for key in meta_keys}}
         except KeyError as error:
             raise InputError(f'Collect: the pipeline makes no {error}; choose from {", ".join(known)}') from error
 
@@ -295,8 +304,14 @@ class Compose:
 
     @staticmethod
     def _run(steps: Sequence[Any], results: Results) -> Results:
+        file = results.get('image_file')
         for step in steps:
-            results = step(results)
+            try:
+                results = step(results)
+            except cv2.error as error:
+                reason = f'{type(step).__name__} fails ({" ".join(error.err.split())})'
+                raise InputError(f'{file or "image"}: {reason}; replace the file or remove it from the annotations'
+                                 ) from error
         return results
 
 

@@ -1,9 +1,18 @@
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from src.mmpose.geometry import affine_matrix, box_to_center_scale, clip_box, transform_points, udp_matrix
+from src.mmpose import geometry
+from src.mmpose.geometry import (
+    affine_matrix,
+    box_to_center_scale,
+    clip_box,
+    transform_points,
+    udp_matrix,
+    warp,
+)
 
 SIZE = (192, 256)
 
@@ -50,3 +59,27 @@ def test_clip_box() -> None:
         assert clip_box(box, 100, 100) is None
 
 
+def test_warp_of_a_cut_out_part_is_that_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    image, same = rng.integers(0, 256, (150, 220, 3), np.uint8), []
+    monkeypatch.setattr(geometry, 'MAX_SIDE', 219)
+    for _ in range(100):
+        matrix = affine_matrix(rng.uniform(-60, 260, 2), (rng.uniform(0.1, 0.5),) * 2, rng.uniform(-180, 180), SIZE)
+        direct = cv2.warpAffine(image, matrix, SIZE, flags=cv2.INTER_LINEAR)
+        same.append(warp(image, matrix, SIZE) == direct)
+    assert np.mean(same) > 0.9999  # a place may be rounded to another 32nd of a pixel
+
+
+@pytest.mark.parametrize('turn', [False, True])
+def test_images_that_opencv_refuses_are_warped(turn: bool) -> None:
+    """A panorama of 33,000 columns (or rows): windows of it, all of it, and one outside of it."""
+    image = np.tile(np.arange(33000) // 130, (300, 1)).astype(np.uint8)
+    image = np.repeat((image.T if turn else image)[..., None], 3, 2)
+    for middle, extent in ((32050, 192), (900, 60), (16500, 41250), (-500, 192)):
+        center = (150, middle) if turn else (middle, 150)
+        matrix = affine_matrix(center, (extent / 200,) * 2, 0, (192, 192))
+        crop = warp(image, matrix, (192, 192))[..., 0]
+        line = crop[:, 96] if turn else crop[96]
+        place = middle + (np.arange(192) - 96) * extent / 192
+        expected = np.where((place > -1) & (place < 33000), place // 130, 0)
+        assert np.abs(line.astype(int) - expected).max() <= 1

@@ -17,7 +17,7 @@ from tests.mmpose.test_image import jpeg, with_segment
 
 INFO = DatasetInfo.from_dict(dataset_info)
 ANN_INFO = dict(image_size=np.array((192, 256)), heatmap_size=np.array((48, 64)), num_joints=17,
-                flip_pairs=INFO.flip_pairs, flip_index=INFO.flip_index, upper_body_ids=INFO.upper_body)
+                flip_pairs=INFO.flip_pairs, flip_index=INFO.flip_index, can_flip=True, upper_body_ids=INFO.upper_body)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TENSOR = [dict(type='ToTensor'), dict(type='NormalizeTensor', mean=MEAN, std=STD)]
 
@@ -151,6 +151,42 @@ def test_scale_and_rotation_are_cut(normal: float, factor: float, angle: float) 
     assert step(dict(scale=np.float32((2, 4)), rng=Dice(0.6, normal)))['rotation'] == 0
 
 
+def test_fractional_visibility_is_a_weight_and_not_a_factor() -> None:
+    """As in MMPose 0.29: mirrored keypoints are masked, half bodies count the sum, targets need more than a half."""
+    joints = np.full((17, 3), (100, 80, 0), np.float32)
+    visible = np.zeros((17, 3), np.float32)
+    visible[[0, 5, 6], :2] = np.float32([[1], [0.6], [0.4]])
+    record = dict(img=np.zeros((200, 300, 3), np.uint8), joints_3d=joints, joints_3d_visible=visible,
+                  center=np.float32((150, 100)), scale=np.float32((0.9, 1.2)), rotation=0.0, ann_info=ANN_INFO,
+                  rng=Dice())
+    sample = Compose([dict(type='TopDownRandomFlip', flip_prob=1.0)])(dict(record))
+    np.testing.assert_array_equal(sample['joints_3d'][[0, 5, 6, 7]], [[199, 80, 0]] * 3 + [[0, 0, 0]])
+    np.testing.assert_allclose(sample['joints_3d_visible'][[0, 5, 6, 7], 0], [1, 0.4, 0.6, 0])
+    sample = Compose([dict(type='TopDownAffine'), dict(type='TopDownGenerateTarget')])(sample)
+    np.testing.assert_allclose(sample['target_weight'][[0, 5, 6, 7], 0], [1, 0.4, 0.6, 0])
+    assert (sample['target'].max(axis=(1, 2)) > 0).nonzero()[0].tolist() == [0, 6]
+    half = Compose([dict(type='TopDownHalfBodyTransform', num_joints_half_body=8, prob_half_body=1.0)])
+    for weight, zooms in ((0.4, False), (0.9, True)):  # 17 keypoints that sum to 6.8 and 15.3
+        spread = dict(record, joints_3d=np.random.default_rng(0).uniform(0, 90, (17, 3)),
+                      joints_3d_visible=np.full((17, 3), weight))
+        assert (half(spread)['center'] is not record['center']) == zooms
+
+
+def test_nothing_is_mirrored_where_sides_are_unpaired() -> None:
+    image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    record = dict(img=image, ann_info={**ANN_INFO, 'can_flip': False}, rng=Dice())
+    sample = Compose([dict(type='TopDownRandomFlip', flip_prob=1.0)])(dict(record))
+    assert sample.keys() == record.keys() and sample['img'] is image
+
+
+def test_an_error_of_opencv_names_the_file() -> None:
+    step = Compose([dict(type='TopDownAffine')])
+    with pytest.raises(InputError, match=r'a/b\.jpg: TopDownAffine fails.*; replace the file') as caught:
+        step(dict(image_file='a/b.jpg', img=np.zeros((0, 0, 3), np.uint8), ann_info=ANN_INFO, rotation=0.0,
+                  center=np.zeros(2), scale=np.ones(2)))
+    assert '\n' not in str(caught.value)
+
+
 def test_shift_moves_the_centre_by_a_part_of_the_window() -> None:
     step = Compose([dict(type='TopDownRandomShiftBboxCenter', shift_factor=0.1, prob=1.0)])
     record = dict(center=np.float32((50, 60)), scale=np.float32((1, 2)), rng=Dice(0.75))
@@ -212,6 +248,13 @@ def test_collect_looks_into_ann_info_and_names_what_is_missing() -> None:
     assert sample == {'img': 1, 'img_metas': {'flip_pairs': INFO.flip_pairs, 'image_id': 7}}
     with pytest.raises(InputError, match="'image_id'"):
         Compose([step])(dict(img=1, ann_info=ANN_INFO))
+
+
+def test_collect_keeps_what_the_evaluation_reads() -> None:
+    """MMPose's MPII pipelines leave bbox_score out."""
+    step = dict(type='Collect', keys=['img'], meta_keys=['center', 'flip_pairs'])
+    sample = Compose([step])(dict(img=1, center=2, scale=3, bbox_score=1.0, rotation=0.0, ann_info=ANN_INFO))
+    assert sample['img_metas'] == dict(center=2, scale=3, bbox_score=1.0, flip_pairs=INFO.flip_pairs)
 
 
 def test_load_and_rest_are_the_two_halves(goldens: Path, data: dict[str, np.ndarray]) -> None:
