@@ -49,7 +49,10 @@ def main(argv: list[str] | None = None) -> int:
 
     logger = get_logger()
     logger.info(describe(experiment['device']))
-    conditions = {'boxes': boxes, 'flip_test': settings['flip_test'], 'decoding': settings['decoding']}
+    if not dataset.info.can_flip:
+        logger.info(str(dataset.info))
+    conditions = {'boxes': boxes, 'flip_test': settings['flip_test'] and dataset.info.can_flip,
+                  'decoding': settings['decoding']}
     if config['data']['type'] == 'coco':
         conditions.update(nms=settings['nms'], backend=settings['backend'])
     logger.info(f'{checkpoint}: {len(dataset)} boxes, {", ".join(f"{k} {v}" for k, v in conditions.items())}')

@@ -116,7 +116,7 @@ def predict(forward: Forward, dataset: TopDownDataset, settings: dict[str, Any],
     count = len(dataset)
     keypoints = np.zeros((count, dataset.info.num_joints, 3), np.float32)
     boxes = np.zeros((count, 6), np.float32)
-    flip_index = dataset.info.flip_index if settings['flip_test'] else None
+    flip_index = dataset.info.flip_index if settings['flip_test'] and dataset.info.can_flip else None
     with tqdm(total=count, unit='box', disable=None) as bar:
         for rows, batch_keypoints, batch_boxes in estimate(forward, crops(dataset, workers), settings, flip_index):
             keypoints[rows], boxes[rows] = batch_keypoints, batch_boxes

@@ -44,7 +44,7 @@ class PoseModel:
         data = config['data']
         self.forward, self.config, self._decoder = forward, config, decoder
         self.info = DatasetInfo.from_dict(data['info'])
-        self._flip_index = self.info.flip_index if config['eval']['flip_test'] else None
+        self._flip_index = self.info.flip_index if config['eval']['flip_test'] and self.info.can_flip else None
         self._samples = TopDownDataset(self.info, data['image_size'], data['heatmap_size'], config['val_pipeline'])
 
     def predict(self, image: np.ndarray, boxes: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:

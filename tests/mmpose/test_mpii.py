@@ -9,6 +9,7 @@ import pytest
 from src.common.errors import InputError
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.mpii import MpiiDataset
+from src.test_utils import predict
 
 INFO = DatasetInfo('mpii', tuple(f'joint{number}' for number in range(16)),
                    ((0, 5), (1, 4), (2, 3), (10, 15), (11, 14), (12, 13)), (), (0.05,) * 16, tuple(range(7, 16)))
@@ -59,6 +60,17 @@ def test_samples_have_padded_windows_and_targets_on_the_joints(dataset, root):
         for joint in np.flatnonzero(person['joints_vis']):
             y, x = np.unravel_index(sample['target'][joint].argmax(), (64, 64))
             assert np.abs(expected[joint] - [x, y]).max() <= 0.51 and sample['target_weight'][joint] == 1
+
+
+def test_a_validation_pipeline_of_mmpose_is_evaluated(root):
+    """That of its MPII configurations collects no score of the box."""
+    pipeline = [*PIPELINE[:5], dict(type='Collect', keys=['img'], meta_keys=[
+        'image_file', 'center', 'scale', 'rotation', 'flip_pairs'])]
+    dataset = _dataset(root / 'annotations/mpii_val.json', root / 'images', pipeline)
+    settings = dict(batch_size=2, flip_test=True, shift_heatmap=True, decoding='default', blur_kernel=11)
+    found = predict(lambda images: np.zeros((len(images), 16, 64, 64), np.float32), dataset, settings, 1)
+    np.testing.assert_allclose(found.boxes[:, 2], [1.25 * record['scale'][0] for record in dataset.records], rtol=1e-6)
+    np.testing.assert_array_equal(found.boxes[:, 5], 1)
 
 
 @pytest.mark.parametrize('change, message', [

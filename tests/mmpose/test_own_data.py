@@ -5,12 +5,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from src.common.errors import InputError
+from src.mmpose.coco import CocoDataset
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.own_data import DEFAULT_SIGMA, read_category, resolve_info
+from src.test_utils import predict
 
 MOUSE = dict(id=3, name='mouse', keypoints=['nose', 'L_Ear', 'R_Ear', 'tail'], skeleton=[[1, 2], [1, 3], [3, 4]])
 
@@ -67,6 +70,29 @@ def test_sides_without_a_partner_turn_flipping_off_unless_pairs_are_given(tmp_pa
     for pairs in ([['linkes Ohr', 'right_eye']], []):
         info = DatasetInfo.from_dict(resolve_info(dict(flip_pairs=pairs), [file]))
         assert info.can_flip and len(info.flip_pairs) == len(pairs) and 'flipping' not in str(info)
+
+
+@pytest.mark.parametrize(('names', 'flips'), [(['linkes Ohr', 'rechtes Ohr'], True), (['linkes Ohr', 'ear_R'], False)])
+def test_samples_and_flip_test_are_mirrored_with_known_labels_alone(tmp_path: Path, names: list, flips: bool) -> None:
+    """The network in whose place a function stands sees each image once, or twice with the flip test."""
+    person = dict(id=1, image_id=1, category_id=1, bbox=[0, 0, 50, 60], keypoints=[9, 9, 2, 30, 9, 2])
+    values = dict(images=[dict(id=1, file_name='a.png', width=50, height=60)], annotations=[person],
+                  categories=[dict(id=1, keypoints=names)])
+    (tmp_path / 'gt.json').write_text(json.dumps(values))
+    cv2.imwrite(str(tmp_path / 'a.png'), np.tile(np.arange(50, dtype=np.uint8), (60, 1)))
+    info = DatasetInfo.from_dict(resolve_info(None, [tmp_path / 'gt.json']))
+    steps = [*(dict(type=name) for name in ('LoadImageFromFile', 'TopDownGetBboxCenterScale', 'TopDownAffine',
+                                            'ToTensor')), dict(type='Collect', keys=['img', 'joints_3d'], meta_keys=())]
+    seen, images = [], []
+    for flip in ([], [dict(type='TopDownRandomFlip', flip_prob=1.0)]):
+        dataset = CocoDataset(info, tmp_path / 'gt.json', tmp_path, (64, 64), (16, 16), [*steps[:2], *flip, *steps[2:]])
+        seen.append(dataset.sample(0))
+    assert (seen[0]['img'] == seen[1]['img']).all() == (not flips)
+    assert (seen[0]['joints_3d'][0] == seen[1]['joints_3d'][0]).all() == (not flips)
+    plain = CocoDataset(info, tmp_path / 'gt.json', tmp_path, (64, 64), (16, 16), steps)
+    predict(lambda batch: images.append(len(batch)) or np.zeros((len(batch), 2, 16, 16), np.float32), plain,
+            dict(batch_size=1, flip_test=True, shift_heatmap=True, decoding='none', blur_kernel=11), 1)
+    assert images == [2 if flips else 1]
 
 
 def test_a_saved_info_is_complete(tmp_path: Path) -> None:

@@ -101,6 +101,17 @@ def test_a_file_of_further_facts(animals: Path, trained: Path, tmp_path: Path) -
             eval_program.main(options)
 
 
+def test_sides_without_a_partner_turn_the_flip_test_off(animals: Path, trained: Path, tmp_path: Path,
+                                                        capsys: pytest.CaptureFixture) -> None:
+    info, metrics = tmp_path / 'info.json', tmp_path / 'm.json'
+    info.write_text(json.dumps(dict(joint_names=['nose', 'linkes_Ohr', 'ear_R', 'tail'])))
+    assert eval_program.main(common(animals, trained, '--data.info', str(info), '--metrics_json', str(metrics),
+                                    '--results_json', str(tmp_path / 'r.json'))) == 0
+    assert json.loads(metrics.read_text())['flip_test'] is False
+    line, = re.findall(r'.*flipping is off.*', capsys.readouterr().out)
+    assert 'no mirror partner found for linkes_Ohr, ear_R; give flip_pairs by --data.info' in line
+
+
 @pytest.mark.parametrize(('more', 'words'), [
     (('--data.train_annotations', 'a.json', '--data.val_annotations', 'b.json'), 'a.json'),
     (('--model.num_joints', '5'), 'num_joints 5: the data have 4 joints'),
