@@ -89,7 +89,7 @@ def test_pictures_that_are_read(tmp_path: Path, make: Callable, expected: Callab
 
 @pytest.mark.parametrize(('data', 'reason'), [
     (b'', 'empty'), (b'\0' * 5000, 'not a readable'), (b'<html>404 not found</html>', 'not a readable'),
-    (b'{"a": 1}', 'not a readable'), (JPEG[:2], 'not a readable'), (JPEG[:200], 'not a readable'),
+    (b'{"a": 1}', 'not a readable'), (JPEG[:2], 'truncated'), (JPEG[:200], 'truncated'),
     (JPEG[:-300], 'truncated'), (JPEG[:-2], 'truncated'), (PNG[:8], 'truncated'), (PNG[:40], 'truncated'),
     (PNG[:len(PNG) // 2], 'truncated'), (PNG[:-13], 'truncated'), (png(0, 0), 'not a readable'),
     (png(0, 7), 'not a readable'), (png(60000, 60000), 'not a readable'), (png(2 ** 31 - 1, 9), 'not a readable'),
