@@ -18,7 +18,7 @@ from typing import Any
 from src.common.errors import InputError
 from src.common.inputs import load_json
 from src.mmpose.own_data import resolve_info
-from src.settings.checks import check
+from src.settings.checks import check, check_entries
 from src.settings.overrides import apply, flatten, nearest, pairs
 from src.settings.table import CONFIGURATION, EXPERIMENT
 
@@ -127,20 +127,26 @@ def resolve(given: dict[str, str], dotted: dict[str, str],
         check_model_config(name, settings['model_config'], 'model_config' in given, file)
     config = load_model_config(name)
     recipes = {'seed': {}, **config.pop('recipes', {})}
+    check_entries(config, name)
     settings.update(config)
+    apply(settings, flatten(config), f'{name}: ')
     apply(settings, flatten(saved['config']), f'{file}: ')
     recipe = given.get('recipe', settings['recipe'])
     if recipe not in recipes:
         raise InputError(f'recipe {recipe!r}: {nearest(recipe, recipes)}')
-    if not file or 'recipe' in given:
-        apply(settings, recipes[recipe], f'{name}, recipe {recipe}: ')
+    chosen = recipes[recipe] if not file or 'recipe' in given else {}
+    if 'data.info' in {**chosen, **dotted}:
+        settings['model']['num_joints'] = None
+    if 'data.image_size' in {**chosen, **dotted}:
+        settings['data']['heatmap_size'] = None
+    apply(settings, chosen, f'{name}, recipe {recipe}: ')
     apply(settings, {**given, **dotted}, '--', text=True)
     for key, setting in EXPERIMENT.items():
         if setting.repo_relative and key not in {**given, **saved['experiment']}:
             settings[key] = str(ROOT / settings[key])
     experiment, config = ({key: settings[key] for key in keys} for keys in (EXPERIMENT, config))
     check(experiment, config)
-    fill_dataset_info(experiment, config)
+    fill_derived(experiment, config)
     return experiment, config
 
 
@@ -163,17 +169,18 @@ def check_model_config(name: str, saved: str, given: bool, file: str) -> None:
                          'allow it')
 
 
-def fill_dataset_info(experiment: dict[str, Any], config: dict[str, Any]) -> None:
-    """Fill in all keys of `data.info`, in place (by `resolve_info`), and `model.num_joints`, which follows from it.
+def fill_derived(experiment: dict[str, Any], config: dict[str, Any]) -> None:
+    """Fill in, in place, what follows from other entries: `data.heatmap_size`, all of `data.info`, `model.num_joints`.
 
     Raises:
         InputError: no file names the keypoints, or `model.num_joints` is another number.
     """
     data, model = config['data'], config['model']
+    data['heatmap_size'] = tuple(n // 4 for n in data['image_size'])
     files = [Path(experiment['data_root']) / data[f'{split}_annotations'] for split in ('train', 'val')]
     data['info'] = resolve_info(data['info'], files)
     count = len(data['info']['joint_names'])
-    if model['num_joints'] not in (None, count):
+    if model.get('num_joints') not in (None, count):
         raise InputError(f'model.num_joints {model["num_joints"]}: the data have {count} keypoints; omit it')
     model['num_joints'] = count
 

@@ -144,6 +144,50 @@ def test_a_file_that_is_no_configuration(tmp_path: Path) -> None:
         settings('--model_config', str(tmp_path / 'nowhere.py'))
 
 
+@pytest.mark.parametrize(('change', 'words'), [
+    ('config["train"]["epoch"] = 3', r"own\.py: no setting 'train.epoch'; did you mean 'train.epochs'"),
+    ('del config["eval"]["nms"]', r'own\.py: has no eval.nms'),
+    ('del config["train"]', r'own\.py: has no train.epochs'),
+    ('config["train"]["batch_size"] = "64"', r"own\.py: train.batch_size '64': expected int"),
+    ('config["model"]["width"] = 3', r"own\.py: no setting 'model.width'"),
+    ('config["model"]["num_joints"] = 3', 'model.num_joints 3: the data have 17 keypoints'),
+    ('config["data"]["heatmap_size"] = (32, 32)', r'data.heatmap_size \(32, 32\): follows from'),
+    ('config["recipes"] = {"seed": {"learning_rte": 1}}', "recipe seed: learning_rte: no entry.*'learning_rate'"),
+    ('config["recipes"] = {"seed": {"train.epochs": "x"}}', "recipe seed: train.epochs 'x': expected int")])
+def test_faults_of_a_configuration_of_ones_own(tmp_path: Path, change: str, words: str) -> None:
+    path = tmp_path / 'own.py'
+    path.write_text(f'{OWN}{change}\n')
+    with pytest.raises(InputError, match=words) as caught:
+        settings('--model_config', str(path))
+    assert '\n' not in str(caught.value)
+
+
+def test_a_configuration_of_ones_own_in_lists_and_with_more_blocks(tmp_path: Path) -> None:
+    path = tmp_path / 'own.py'
+    path.write_text(f'{OWN}config["data"]["image_size"] = [64, 64]\nconfig["model"]["blocks"] = 3\n'
+                    'del config["model"]["num_joints"], config["data"]["heatmap_size"]\n')
+    _, config = settings('--model_config', str(path))
+    assert config['data']['image_size'] == (64, 64) and config['data']['heatmap_size'] == (16, 16)
+    assert config['model'] == dict(module='LITE', stage_modules=(1,), stage_channels=(8, 16), blocks=3, num_joints=17)
+
+
+@pytest.mark.parametrize(('key', 'value', 'words'), [
+    ('devise', 'CPU', "src/config.py: devise: no entry 'devise'; did you mean 'device'"),
+    ('learning_rate', '1e-3', "src/config.py: learning_rate '1e-3': expected float"),
+    ('workers', None, 'src/config.py: workers None: expected int')])
+def test_faults_of_an_edited_experiment(key: str, value: Any, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(experiment_cfg, key, value)
+    with pytest.raises(InputError, match=words):
+        settings()
+
+
+def test_an_edited_experiment_takes_numbers_of_either_type_and_any_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in (('loss_scale', 1024.0), ('learning_rate', 1), ('workers', 0)):
+        monkeypatch.setitem(experiment_cfg, key, value)
+    experiment, _ = settings()
+    assert [repr(experiment[key]) for key in ('loss_scale', 'learning_rate', 'workers')] == ['1024', '1.0', '0']
+
+
 # Paths
 
 def test_default_paths_stand_in_the_repository_wherever_it_is_called(tmp_path: Path,
@@ -211,6 +255,8 @@ def test_the_command_line_stands_above_saved_settings(tmp_path: Path) -> None:
     found, changed = settings('--config', str(path), '--train.epochs', '3', '--device', 'CPU')
     assert found == {**experiment, 'device': 'CPU'} and changed['train'] == {**config['train'], 'epochs': 3}
     assert settings('--config', str(path), '--recipe', 'paper')[0]['learning_rate'] == 2.5e-4
+    _, changed = settings('--config', str(path), '--data.image_size', '96,128')
+    assert changed['data']['heatmap_size'] == (24, 32)
 
 
 @pytest.mark.parametrize('spelling', ['--print_config', '--print-config'])

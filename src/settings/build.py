@@ -41,6 +41,8 @@ def build_dataset(experiment: dict[str, Any], config: dict[str, Any], split: str
         return MpiiDataset(*arguments, seed=seed, truth_file=root / data['val_truth'] if split == 'val' else None)
     detections = None
     if boxes == 'det':
+        if not data.get('detections'):
+            raise InputError("boxes 'det': the model configuration names no data.detections; pass --boxes gt")
         detections = root / data['detections']
         if not detections.is_file():
             raise InputError(f'{detections}: no such detection file; or pass --boxes gt')

@@ -1,15 +1,15 @@
-"""Values of settings that no run can use."""
+"""Settings that no run can use."""
 from __future__ import annotations
 
 from typing import Any
 
 from src.common.errors import InputError
-from src.settings.overrides import flatten
-from src.settings.table import SETTINGS, Setting
+from src.settings.overrides import flatten, nearest
+from src.settings.table import CONFIGURATION, SETTINGS, Setting
 
 
 def check(experiment: dict[str, Any], config: dict[str, Any]) -> None:
-    """Refuse values that no run can use; `data.heatmap_size` is set, a quarter of `data.image_size`.
+    """Refuse values that no run can use.
 
     Raises:
         InputError: names the key and what it takes.
@@ -19,16 +19,52 @@ def check(experiment: dict[str, Any], config: dict[str, Any]) -> None:
             check_value(key, value, SETTINGS[key])
     if experiment['enable_graph_kernel'] and experiment['device'] == 'CPU':
         raise InputError('enable_graph_kernel: the CPU has no kernel fusion; omit it with --device CPU')
-    modules, channels = config['model']['stage_modules'], config['model']['stage_channels']
-    if len(channels) != len(modules) + 1:
-        raise InputError(f'model.stage_modules {modules}, model.stage_channels {channels}: there is one branch more '
-                         'than stages')
+    check_network(config['model'])
     size = config['data']['image_size']
     if len(size) != 2 or any(n % 32 for n in size):
-        raise InputError(f'data.image_size {size}: width and height must be multiples of 32')
-    config['data']['heatmap_size'] = tuple(n // 4 for n in size)
+        raise InputError(f'data.image_size {size}: takes width and height, both multiples of 32')
+    heatmap_size = tuple(n // 4 for n in size)
+    if config['data'].get('heatmap_size') not in (None, heatmap_size):
+        raise InputError(f'data.heatmap_size {config["data"]["heatmap_size"]}: follows from data.image_size, of which '
+                         f'it is a quarter, {heatmap_size}; omit it')
     if config['eval']['blur_kernel'] % 2 == 0:
         raise InputError(f'eval.blur_kernel {config["eval"]["blur_kernel"]}: must be odd')
+
+
+def check_entries(config: dict[str, Any], name: str) -> None:
+    """Refuse a model configuration with an unknown entry or without a required one.
+
+    Raises:
+        InputError: names the configuration and the entry.
+    """
+    entries = flatten(config)
+    for key in entries:
+        if key not in CONFIGURATION:
+            raise InputError(f'{name}: no setting {key!r}; {nearest(key, CONFIGURATION)}')
+    for key, setting in CONFIGURATION.items():
+        if key not in entries and not setting.optional:
+            raise InputError(f'{name}: has no {key} ({setting.help}); configs/base.py has all entries')
+
+
+def check_network(model: dict[str, Any]) -> None:
+    """Refuse a `model` section that makes no network.
+
+    A stage has one branch more than the stage before; the first has two, and the branches of four stages would no
+    longer divide images of multiples of 32. Blocks split channels in halves, and a weighting block narrows each half
+    to a quarter of its channels.
+
+    Raises:
+        InputError: names the key and what it takes.
+    """
+    modules, channels = model['stage_modules'], model['stage_channels']
+    if not 1 <= len(modules) <= 3:
+        raise InputError(f'model.stage_modules {modules}: takes one to three stages')
+    if len(channels) != len(modules) + 1:
+        raise InputError(f'model.stage_channels {channels}: takes {len(modules) + 1} widths, one more than '
+                         f'model.stage_modules {modules} has stages')
+    least = 8 if model['module'] == 'LITE' else 2
+    if any(width % 2 or width < least for width in channels):
+        raise InputError(f'model.stage_channels {channels}: {model["module"]} takes even widths of at least {least}')
 
 
 def check_value(key: str, value: Any, setting: Setting) -> None:

@@ -89,10 +89,11 @@ def _step_into(node: Any, part: str, key: str, origin: str) -> dict[str, Any]:
         node = {step['type']: step for step in node}
         if part in node:
             fill_defaults(node[part])
-    names = node if isinstance(node, dict) else {}
-    if part not in names:
-        raise InputError(f'{origin}{key}: no entry {part!r}; {nearest(part, names)}')
-    return names
+    if not isinstance(node, dict):
+        raise InputError(f'{origin}{key}: {node!r} has no entries such as {part!r}')
+    if part not in node:
+        raise InputError(f'{origin}{key}: no entry {part!r}; {nearest(part, node)}')
+    return node
 
 
 def fill_defaults(step: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,8 +46,49 @@ def test_entries_of_the_model_configuration(option: str, value: str, expected: A
     assert config[section][key] == expected and type(config[section][key]) is type(expected)
 
 
+def test_a_value_with_spaces_and_one_that_looks_like_an_option() -> None:
+    _, config = settings('--data.val_images=my images', '--data.val_annotations=--odd')
+    assert (config['data']['val_images'], config['data']['val_annotations']) == ('my images', '--odd')
+
+
+@pytest.mark.parametrize(('key', 'value'), [('checkpoint_path', 'a.ckpt'), ('random_seed', 3), ('max_steps', 3),
+                                            ('freeze', 'stem')])
+def test_none_is_taken_whatever_the_default(key: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(experiment_cfg, key, value)
+    assert settings()[0][key] == value
+    assert settings(f'--{key}', 'none')[0][key] is None
+    assert settings('--recipe', 'paper', f'--{key}', 'None')[0][key] is None
+
+
+@pytest.mark.parametrize('text', ['170,200', '(170, 200)', '[170, 200,]'])
+def test_epochs_take_the_place_of_none_and_none_of_epochs(text: str, tmp_path: Path) -> None:
+    path = tmp_path / 'constant.py'
+    path.write_text('from configs.litehrnet_18_coco_256x192 import config\nconfig["train"]["lr_steps"] = ()\n')
+    assert settings('--model_config', str(path))[1]['train']['lr_steps'] == ()
+    assert settings('--model_config', str(path), '--train.lr_steps', text)[1]['train']['lr_steps'] == (170, 200)
+    for nothing in ('', '()', '[]'):
+        assert settings('--train.lr_steps', nothing)[1]['train']['lr_steps'] == ()
+
+
+@pytest.mark.parametrize(('option', 'value', 'expected'), [
+    ('flip_pairs', '((1, 2), (3, 4))', ((1, 2), (3, 4))), ('skeleton', '(0,1),(1,2)', ((0, 1), (1, 2))),
+    ('upper_body', '()', ()), ('name', 'own', 'own'),
+    ('joint_names', ','.join('abcdefghijklmnopq'), tuple('abcdefghijklmnopq'))])
+def test_entries_of_the_data_set_info(option: str, value: str, expected: Any) -> None:
+    assert settings(f'--data.info.{option}', value)[1]['data']['info'][option] == expected
+
+
+def test_a_file_of_data_info_brings_its_number_of_keypoints(tmp_path: Path) -> None:
+    path = tmp_path / 'info.json'
+    path.write_text(json.dumps({'joint_names': ['head', 'left_hand', 'right_hand']}))
+    _, config = settings('--data.info', str(path))
+    assert config['model']['num_joints'] == 3 and config['data']['info']['flip_pairs'] == [[1, 2]]
+
+
 def test_the_heatmaps_follow_the_images() -> None:
     assert settings('--data.image_size', '96,128')[1]['data']['heatmap_size'] == (24, 32)
+    _, config = settings('--data.image_size', '96,128', '--data.heatmap_size', '24,32')
+    assert config['data']['heatmap_size'] == (24, 32)
 
 
 @pytest.mark.parametrize(('option', 'value', 'expected'), [
@@ -73,7 +116,7 @@ def test_steps_of_a_pipeline_by_their_type(option: str, value: str, expected: An
     (['stray'], "unknown option 'stray'"),
     (['--train.epoch', '3'], "--train.epoch: no entry 'epoch'; did you mean 'epochs'"),
     (['--trian.epochs', '3'], "'trian'.*did you mean 'train'"),
-    (['--train.epochs.more', '3'], "no entry 'more'"),
+    (['--train.epochs.more', '3'], "--train.epochs.more: 210 has no entries"),
     (['--train_pipeline.TopDownAfine.use_udp', '1'], "did you mean 'TopDownAffine'"),
     (['--train_pipeline.TopDownAffine.use_upd', '1'], "did you mean 'use_udp'"),
     (['--val_pipeline.TopDownRandomFlip.flip_prob', '0'], "no entry 'TopDownRandomFlip'"),
@@ -84,6 +127,10 @@ def test_steps_of_a_pipeline_by_their_type(option: str, value: str, expected: An
     (['--loss_scale', '1e999'], "--loss_scale '1e999': expected int"),
     (['--random_seed', '1.5'], "--random_seed '1.5': expected int"),
     (['--start_epoch', '2.5'], "--start_epoch '2.5': expected int"),
+    (['--loss_scale', '0.5'], "--loss_scale '0.5': expected int, like 65536"),
+    (['--device.id', '1'], "--device.id: 'GPU' has no entries such as 'id'"),
+    (['--data.image_size', '192x256'], "--data.image_size '192x256': expected whole numbers with commas"),
+    (['--train_pipeline.TopDownRandomFlip.flip_prob', 'nan'], "flip_prob 'nan': expected float, like 0.5"),
     (['--skip_bad_images', 'yes'], "--skip_bad_images 'yes': expected true or false"),
     (['--eval.flip_test', 'maybe'], 'expected true or false'),
     (['--train.lr_steps', '1,x'], "--train.lr_steps '1,x': expected numbers with commas"),
