@@ -89,8 +89,8 @@ def set_precision(network: nn.Cell, level: str) -> None:
 def set_seed(seed: int | None) -> None:
     """Fixes initial weights (and all else drawn from NumPy's or MindSpore's global generators)."""
     if seed is not None:
-        ms.set_seed(seed)
-        np.random.seed(seed)
+        ms.set_seed(seed % 2 ** 32)  # the global generators take 32 bits, those of samples and order 64
+        np.random.seed(seed % 2 ** 32)
 
 
 def is_decayed(parameter: ms.Parameter) -> bool:

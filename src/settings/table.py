@@ -60,7 +60,7 @@ EXPERIMENT = {
     'start_epoch': Setting(int, 'first epoch; the learning-rate schedule starts there too', least=0, in_graph=False),
     'checkpoint_interval': Setting(int, 'epochs between checkpoints', least=1, **OUTSIDE_TRAINING),
     'random_seed': Setting(int, 'fixes shuffling, augmentation and initial weights; None: no shuffling', optional=True,
-                           least=0, in_graph=False),
+                           least=0, below=2 ** 64, in_graph=False),
     'device_id': Setting(int, 'number of the GPU or NPU', 0, least=0, **OUTSIDE_TRAINING),
     'data_root': Setting(str, 'folder with annotations/ and images: train2017/, val2017/, person_detection_results/; '
                               'MPII: images/', 'data/coco', repo_relative=True, **OUTSIDE_TRAINING),

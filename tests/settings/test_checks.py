@@ -42,6 +42,7 @@ from tests.test_config import settings
     (['--learning_rate', '-1'], 'learning_rate -1.0: must be at least 0'),
     (['--loss_scale', '0'], 'loss_scale 0: must be at least 1'),
     (['--random_seed', '-1'], 'random_seed -1'),
+    (['--random_seed', str(2 ** 64)], 'random_seed 18446744073709551616: must be below 18446744073709551616'),
     (['--max_steps', '0'], 'max_steps 0'),
     (['--checkpoint_interval', '0'], 'checkpoint_interval 0'),
     (['--workers', '-1'], 'workers -1'),

@@ -12,7 +12,7 @@ from src.common.errors import InputError
 from src.config import experiment_cfg
 from src.mmpose.transforms import Compose
 from src.settings.table import EXPERIMENT
-from tests.test_config import settings, step
+from tests.test_config import OWN, settings, step
 
 
 @pytest.mark.parametrize(('option', 'value', 'expected'), [
@@ -63,7 +63,7 @@ def test_none_is_taken_whatever_the_default(key: str, value: Any, monkeypatch: p
 @pytest.mark.parametrize('text', ['170,200', '(170, 200)', '[170, 200,]'])
 def test_epochs_take_the_place_of_none_and_none_of_epochs(text: str, tmp_path: Path) -> None:
     path = tmp_path / 'constant.py'
-    path.write_text('from configs.litehrnet_18_coco_256x192 import config\nconfig["train"]["lr_steps"] = ()\n')
+    path.write_text(f'{OWN}config["train"]["lr_steps"] = ()\n')
     assert settings('--model_config', str(path))[1]['train']['lr_steps'] == ()
     assert settings('--model_config', str(path), '--train.lr_steps', text)[1]['train']['lr_steps'] == (170, 200)
     for nothing in ('', '()', '[]'):

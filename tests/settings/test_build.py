@@ -1,0 +1,34 @@
+"""Networks and data sets from settings."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.common.errors import InputError
+from src.mmpose.loader import EpochOrder
+from src.settings.build import build_dataset
+from tests.test_config import OWN, settings
+
+
+def test_seeds_of_64_bits_fix_augmentation_and_order(synthetic: Path) -> None:
+    samples, orders = [], []
+    for seed in (2 ** 64 - 1, 2 ** 64 - 1, 2 ** 32 - 1):
+        experiment, config = settings('--data_root', str(synthetic), '--random_seed', str(seed))
+        samples.append(build_dataset(experiment, config, 'train').sample(0)['img'])
+        orders.append(list(EpochOrder(100, 2, experiment['random_seed'], 0, 0, 1)))
+    assert np.array_equal(samples[0], samples[1]) and not np.array_equal(samples[0], samples[2])
+    assert orders[0] == orders[1] != orders[2]
+
+
+@pytest.mark.parametrize(('change', 'words'), [
+    ('config["data"]["type"] = "mpii"', "boxes 'det': MPII has annotated boxes only; pass --boxes gt"),
+    ('del config["data"]["detections"]', "boxes 'det': the model configuration names no data.detections"),
+    ('config["data"]["detections"] = "none.json"', r'none\.json: no such detection file; or pass --boxes gt')])
+def test_boxes_of_a_detector_that_are_not_there(synthetic: Path, tmp_path: Path, change: str, words: str) -> None:
+    path = tmp_path / 'own.py'
+    path.write_text(f'{OWN}{change}\n')
+    experiment, config = settings('--data_root', str(synthetic), '--model_config', str(path))
+    with pytest.raises(InputError, match=words):
+        build_dataset(experiment, config, 'val', 'det')
