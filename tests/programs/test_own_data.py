@@ -114,7 +114,7 @@ def test_sides_without_a_partner_turn_the_flip_test_off(animals: Path, trained: 
 
 @pytest.mark.parametrize(('more', 'words'), [
     (('--data.train_annotations', 'a.json', '--data.val_annotations', 'b.json'), 'a.json'),
-    (('--model.num_joints', '5'), 'num_joints 5: the data have 4 joints'),
+    (('--model.num_joints', '5'), 'num_joints 5: the data have 4 keypoints'),
     (('--data.info', 'nowhere.json'), 'nowhere.json'),
     (('--boxes', 'det'), r'detections.json: no such detection file; .*--boxes gt'),
 ])
