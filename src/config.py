@@ -135,10 +135,11 @@ def resolve(given: dict[str, str], dotted: dict[str, str],
     if recipe not in recipes:
         raise InputError(f'recipe {recipe!r}: {nearest(recipe, recipes)}')
     chosen = recipes[recipe] if not file or 'recipe' in given else {}
-    if 'data.info' in {**chosen, **dotted}:
-        settings['model']['num_joints'] = None
-    if 'data.image_size' in {**chosen, **dotted}:
-        settings['data']['heatmap_size'] = None
+    for key in {**chosen, **dotted}:  # what follows from it follows anew
+        if key.startswith('data.info'):
+            settings['model']['num_joints'] = None
+        if key == 'data.image_size':
+            settings['data']['heatmap_size'] = None
     apply(settings, chosen, f'{name}, recipe {recipe}: ')
     apply(settings, {**given, **dotted}, '--', text=True)
     for key, setting in EXPERIMENT.items():
