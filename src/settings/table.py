@@ -45,7 +45,8 @@ class Setting:
 
 
 DEVICES = ('GPU', 'CPU', 'Ascend')
-OUTSIDE_TRAINING: dict[str, Any] = dict(resume_may_change=True, in_graph=False)
+# What the training's numbers and its compiled step do not depend on.
+OUTSIDE: dict[str, Any] = dict(resume_may_change=True, in_graph=False)
 
 EXPERIMENT = {
     'device': Setting(str, 'GPU, CPU or Ascend', choices=DEVICES, resume_may_change=True),
@@ -53,54 +54,44 @@ EXPERIMENT = {
     'learning_rate': Setting(float, 'per device; multiplied by the number of devices', least=0),
     'loss_scale': Setting(int, 'the loss is multiplied by it, the gradients divided by it', least=1),
     'weight_decay': Setting(float, 'not applied to biases and BN', least=0),
-    'experiment_tag': Setting(str, 'checkpoints and logs go to <output_root>/checkpoints/<experiment_tag>/',
-                              **OUTSIDE_TRAINING),
-    'checkpoint_path': Setting(str, 'weights to start from (.ckpt, or an official .pth)', optional=True,
-                               **OUTSIDE_TRAINING),
+    'experiment_tag': Setting(str, 'checkpoints and logs go to <output_root>/checkpoints/<experiment_tag>/', **OUTSIDE),
+    'checkpoint_path': Setting(str, 'weights to start from (.ckpt, or an official .pth)', optional=True, **OUTSIDE),
     'start_epoch': Setting(int, 'first epoch; the learning-rate schedule starts there too', least=0, in_graph=False),
-    'checkpoint_interval': Setting(int, 'epochs between checkpoints', least=1, **OUTSIDE_TRAINING),
+    'checkpoint_interval': Setting(int, 'epochs between checkpoints', least=1, **OUTSIDE),
     'random_seed': Setting(int, 'fixes shuffling, augmentation and initial weights; None: no shuffling', optional=True,
                            least=0, below=2 ** 64, in_graph=False),
-    'device_id': Setting(int, 'number of the GPU or NPU', 0, least=0, **OUTSIDE_TRAINING),
-    'data_root': Setting(str, 'folder with annotations/ and images: train2017/, val2017/, person_detection_results/; '
-                              'MPII: images/', 'data/coco', repo_relative=True, **OUTSIDE_TRAINING),
-    'output_root': Setting(str, 'folder under which checkpoints/ is made', '.', repo_relative=True,
-                           **OUTSIDE_TRAINING),
-    'recipe': Setting(str, "seed, or paper (the original authors' optimizer and learning rate)", 'seed',
-                      **OUTSIDE_TRAINING),
+    'device_id': Setting(int, 'number of the GPU or NPU', 0, least=0, **OUTSIDE),
+    'data_root': Setting(str, 'folder with annotations/ and images', 'data/coco', repo_relative=True, **OUTSIDE),
+    'output_root': Setting(str, 'folder under which checkpoints/ is made', '.', repo_relative=True, **OUTSIDE),
+    'recipe': Setting(str, "seed, or paper (the original authors' optimizer and learning rate)", 'seed', **OUTSIDE),
     'workers': Setting(int, 'processes that read and augment images; 0: threads of the main process', 2, least=0,
-                       **OUTSIDE_TRAINING),
+                       **OUTSIDE),
     'cpu_threads': Setting(int, 'threads of the CPU operators; 0: all cores', 0, least=0, resume_may_change=True),
     'cpu_kernels': Setting(bool, "compile faster operators for this CPU (needs g++; without it MindSpore's are used)",
                            True, resume_may_change=True),
-    'compile_cache': Setting(bool, 'keep the compiled training step for the next start (one process; under '
-                                   '~/.cache/litehrnet)', True, **OUTSIDE_TRAINING),
+    'compile_cache': Setting(bool, 'keep the compiled training step in ~/.cache/litehrnet (one process)', True, **OUTSIDE),
     'amp_level': Setting(str, 'O0: float32; O2: float16 except for BN and the loss; O3: all float16', 'O0',
                          choices=('O0', 'O2', 'O3')),
-    'dataset_sink_mode': Setting(bool, "feed the device through MindSpore's data channel (GPU and Ascend; no effect "
-                                       'on a CPU)', False, resume_may_change=True),
+    'dataset_sink_mode': Setting(bool, "feed the device through MindSpore's data channel (no effect on a CPU)", False,
+                                 resume_may_change=True),
     'enable_graph_kernel': Setting(bool, "MindSpore's fusion of small operators (GPU and Ascend)", False,
                                    resume_may_change=True),
-    'max_steps': Setting(int, 'stop after that many steps (for trials)', optional=True, least=1, **OUTSIDE_TRAINING),
-    'skip_bad_images': Setting(bool, 'replace unreadable training images by others and count them', False,
-                               **OUTSIDE_TRAINING),
+    'max_steps': Setting(int, 'stop after that many steps (for trials)', optional=True, least=1, **OUTSIDE),
+    'skip_bad_images': Setting(bool, 'replace unreadable training images by others and count them', False, **OUTSIDE),
     'max_bad_steps': Setting(int, 'stop after that many steps in a row with non-finite gradients', 20, least=1,
-                             **OUTSIDE_TRAINING),
+                             **OUTSIDE),
     'distributed': Setting(bool, 'this process is one rank of a data-parallel run', False, resume_may_change=True),
-    'resume': Setting(str, 'yes (or no value): resume from the newest valid training state of this experiment; auto: '
-                           'if there is one', 'no', choices=('no', 'yes', 'auto'), flag_value='yes',
-                      **OUTSIDE_TRAINING),
+    'resume': Setting(str, 'yes (or no value): resume from the newest valid training state; auto: if there is one', 'no',
+                      choices=('no', 'yes', 'auto'), flag_value='yes', **OUTSIDE),
     'keep_checkpoints': Setting(int, 'how many <model_config>_epoch<n>.ckpt to keep, the newest; 0: all', 0, least=0,
-                                **OUTSIDE_TRAINING),
-    'tensorboard': Setting(bool, 'write TensorBoard events too (needs: pip install tensorboardX)', False,
-                           **OUTSIDE_TRAINING),
-    'eval_interval': Setting(int, 'epochs between evaluations during training, which keep <model_config>_best.ckpt; '
-                                  '0: none', 0, least=0, **OUTSIDE_TRAINING),
+                                **OUTSIDE),
+    'tensorboard': Setting(bool, 'write TensorBoard events too (needs: pip install tensorboardX)', False, **OUTSIDE),
+    'eval_interval': Setting(int, 'epochs between evaluations, which keep <model_config>_best.ckpt; 0: none', 0, least=0,
+                             **OUTSIDE),
     'ema_decay': Setting(float, 'share that moving averages of the weights keep at each update (about 0.9998); the '
                                 'averages are then evaluated and saved; 0: none', 0.0, least=0, below=1),
     'clip_norm': Setting(float, 'gradients of a larger global norm are scaled down to it; 0: never', 0.0, least=0),
-    'accumulate_steps': Setting(int, 'steps whose mean gradient makes one update: a batch that many times larger', 1,
-                                least=1),
+    'accumulate_steps': Setting(int, 'steps whose mean gradient makes one update (a larger batch)', 1, least=1),
     'freeze': Setting(str, 'parts not trained, separated by commas: backbone, stem, stage0, head_layer, ...',
                       optional=True),
 }
