@@ -77,8 +77,8 @@ class TopDownDataset:
         # sample faults its pages in anew, which can cost as much as all steps but decoding.
         np.empty(2 ** 24, np.uint8)
         self._ann_info = dict(image_size=np.array(image_size), heatmap_size=np.array(heatmap_size),
-                              num_joints=info.num_joints, flip_pairs=info.flip_pairs, flip_index=info.flip_index,
-                              can_flip=info.can_flip, upper_body_ids=info.upper_body)
+                              num_joints=info.num_joints, flip_pairs=info.flip_pairs,
+                              flip_index=info.flip_index if info.can_flip else None, upper_body_ids=info.upper_body)
 
     def __len__(self) -> int:
         """Return the number of records."""

@@ -122,11 +122,11 @@ class TopDownRandomFlip:
     flip_prob: float = 0.5
 
     def __call__(self, results: Results) -> Results:
-        info = results['ann_info']
-        if results['rng'].random() >= self.flip_prob or not info['can_flip']:
+        index = results['ann_info']['flip_index']
+        if results['rng'].random() >= self.flip_prob or index is None:
             return results
         results['img'] = image = cv2.flip(results['img'], 1)
-        last, index = image.shape[1] - 1, info['flip_index']
+        last = image.shape[1] - 1
         visible, joints = results['joints_3d_visible'][index], results['joints_3d'][index]
         joints[:, 0] = last - joints[:, 0]
         joints *= visible > 0

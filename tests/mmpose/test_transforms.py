@@ -17,7 +17,7 @@ from tests.mmpose.test_image import jpeg, with_segment
 
 INFO = DatasetInfo.from_dict(dataset_info)
 ANN_INFO = dict(image_size=np.array((192, 256)), heatmap_size=np.array((48, 64)), num_joints=17,
-                flip_pairs=INFO.flip_pairs, flip_index=INFO.flip_index, can_flip=True, upper_body_ids=INFO.upper_body)
+                flip_pairs=INFO.flip_pairs, flip_index=INFO.flip_index, upper_body_ids=INFO.upper_body)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TENSOR = [dict(type='ToTensor'), dict(type='NormalizeTensor', mean=MEAN, std=STD)]
 
@@ -174,7 +174,7 @@ def test_fractional_visibility_is_a_weight_and_not_a_factor() -> None:
 
 def test_nothing_is_mirrored_where_sides_are_unpaired() -> None:
     image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    record = dict(img=image, ann_info={**ANN_INFO, 'can_flip': False}, rng=Dice())
+    record = dict(img=image, ann_info={**ANN_INFO, 'flip_index': None}, rng=Dice())
     sample = Compose([dict(type='TopDownRandomFlip', flip_prob=1.0)])(dict(record))
     assert sample.keys() == record.keys() and sample['img'] is image
 
