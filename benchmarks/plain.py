@@ -34,7 +34,7 @@ class Upsample(model.Upsample):
         return self.combine(high, nearest(low, self.shape[2], self.shape[3]))
 
 
-class Module(model.Module):
+class StageModule(model.StageModule):
     """Fusion path by path, with the accumulator of output 0 read by the later outputs."""
 
     def construct(self, xs):
@@ -66,7 +66,7 @@ class IterativeHead(model.IterativeHead):
         return x
 
 
-PLAIN = {getattr(model, kind.__name__): kind for kind in (Shuffle, Upsample, Module, IterativeHead)}
+PLAIN = {getattr(model, kind.__name__): kind for kind in (Shuffle, Upsample, StageModule, IterativeHead)}
 
 
 def plain_network(config: dict[str, Any]) -> model.LiteHRNet:

@@ -1,15 +1,18 @@
 """Lite-HRNet (Yu et al., CVPR 2021, arXiv 2104.06403) and the heatmap head on top of it.
 
-Read from the bottom up: `LiteHRNet` = `Backbone` + 1x1 convolution; `Backbone` = stem, three stages of
-`Module`s, iterative head; a `Module` = blocks on every branch, then `Fusion` across branches. Tensors are float32
-NCHW; branch b has 1/(4 * 2**b) of the input's resolution. Parameter names are those of the official PyTorch
-checkpoints (BN in MindSpore's words), so `src.weights.checkpoint` only renames suffixes.
+Read from the bottom up: `LiteHRNet` = `Backbone` + 1x1 convolution; `Backbone` = `Stem`, three stages of
+`StageModule`s, `IterativeHead`; a `StageModule` = blocks on every branch, then fusion across branches. Tensors are
+float32 NCHW; branch b has 1/(4 * 2**b) of the input's resolution. Parameter names are those of the official PyTorch
+checkpoints (BN's are MindSpore's), so `src.weights.checkpoint` only renames suffixes.
 
-All sizes are fixed when the network is built, only the batch is free. That lets the slow operators of the plain
-spelling be written as cheap ones with the same value: pooling with kernel = stride, nearest upsampling as a broadcast,
-bilinear upsampling as two matrix products, channel shuffle as stack + reshape.
+All sizes are fixed when the network is built, only the batch is free. Slow operators can so be written as cheap ones
+of the same value: pooling with kernel = stride, nearest upsampling as a broadcast, bilinear upsampling as two matrix
+products, channel shuffle as stack + reshape. Where a cell has `fast`, `src.cpu.cells` may put one of the same value
+there.
 """
 from __future__ import annotations
+
+from collections import OrderedDict
 
 import mindspore as ms
 import numpy as np
@@ -18,37 +21,33 @@ from mindspore.common.initializer import Normal
 
 from src.common.compat import channels_of, resample
 
-STRIDE = 4  # of branch 0 against the input picture
+STRIDE = 4  # of branch 0 against the input image
 STEM_CHANNELS = 32
-BN_MOMENTUM = 0.9  # MindSpore's sense: share of the old statistics that is kept
-
-
-class DepthwiseConv(nn.Conv2d):
-    """A convolution of each channel by itself."""
+BLOCKS = 2  # of a stage module
 
 
 def conv(in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, *, depthwise: bool = False,
          bias: bool = False) -> nn.Conv2d:
-    """A convolution with 'same' padding, initialised as the official code does (normal, std 0.001)."""
-    kind = DepthwiseConv if depthwise else nn.Conv2d
-    return kind(in_channels, out_channels, kernel, stride, pad_mode='pad', padding=kernel // 2,
-                group=in_channels if depthwise else 1, has_bias=bias, weight_init=Normal(0.001), bias_init='zeros')
+    """Return a convolution with 'same' padding, initialised as in the official code (normal, std 0.001)."""
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, pad_mode='pad', padding=kernel // 2,
+                     group=in_channels if depthwise else 1, has_bias=bias, weight_init=Normal(0.001),
+                     bias_init='zeros')
 
 
 def batch_norm(channels: int, updates: int = 1) -> nn.BatchNorm2d:
-    """BN whose running statistics move as if it had run `updates` times on each batch."""
-    return nn.BatchNorm2d(channels, eps=1e-5, momentum=BN_MOMENTUM ** updates)
+    """Return a BN whose running statistics move as if it had run `updates` times on each batch."""
+    return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.9 ** updates)  # MindSpore's momentum: share of the old
 
 
-class Same(nn.Cell):
-    """Its input. (What nn.Identity of MindSpore 1.10 does can't be exported to ONNX.)"""
+class Identity(nn.Cell):
+    """Return the input. (nn.Identity of MindSpore 1.10 can't be exported to ONNX.)"""
 
     def construct(self, x):
         return x
 
 
 class ConvBN(nn.Cell):
-    """Convolution, BN and, if asked for, an activation; `src.cpu` may put a cell that does the same into `fast`."""
+    """Convolution, BN and, if given, an activation."""
 
     fast = None
 
@@ -66,8 +65,8 @@ class ConvBN(nn.Cell):
         return x if self.act is None else self.act(x)
 
 
-class Chain(nn.SequentialCell):
-    """Convolutions with BN and ReLU, numbered in the checkpoint as in the official Sequential; `fast` as in ConvBN."""
+class ConvSequence(nn.SequentialCell):
+    """Convolutions with BN and ReLU, numbered in the checkpoint as in the official Sequential."""
 
     fast = None
 
@@ -75,16 +74,16 @@ class Chain(nn.SequentialCell):
         return super().construct(x) if self.fast is None else self.fast(x)
 
 
-def separable(in_channels: int, out_channels: int, stride: int, *, relu: bool = True,
-              updates: int = 1) -> list[nn.Cell]:
-    """Depthwise 3x3 + BN, 1x1 + BN (+ ReLU) as a list, numbered in the checkpoint as the official Sequential is."""
+def separable_cells(in_channels: int, out_channels: int, stride: int, *, relu: bool = True,
+                    updates: int = 1) -> list[nn.Cell]:
+    """Return the cells of depthwise 3x3 + BN, 1x1 + BN (+ ReLU)."""
     cells = [conv(in_channels, in_channels, 3, stride, depthwise=True), batch_norm(in_channels, updates),
              conv(in_channels, out_channels), batch_norm(out_channels, updates)]
     return cells + [nn.ReLU()] if relu else cells
 
 
 class Shuffle(nn.Cell):
-    """Joins two tensors of C channels so that theirs alternate (concatenation + channel shuffle with 2 groups)."""
+    """Interleave the channels of two tensors (concatenation + channel shuffle with 2 groups)."""
 
     def __init__(self, channels: int, height: int, width: int) -> None:
         super().__init__()
@@ -97,7 +96,7 @@ class Shuffle(nn.Cell):
 
 
 class Upsample(nn.Cell):
-    """`combine(high, nearest-upsampled low)` where `combine` is an element-wise operator that broadcasts."""
+    """Return `combine(high, nearest-upsampled low)`; `combine` is an element-wise operator that broadcasts."""
 
     fast = None
 
@@ -117,39 +116,32 @@ class Upsample(nn.Cell):
         return self.reshape(self.combine(high, self.reshape(low, self.low_shape)), self.shape)
 
 
-class BiasedConv(nn.Cell):
-    """A 1x1 convolution with bias (no BN) and its activation."""
-
-    def __init__(self, in_channels: int, out_channels: int, act: nn.Cell) -> None:
-        super().__init__()
-        self.conv = conv(in_channels, out_channels, bias=True)
-        self.act = act
-
-    def construct(self, x):
-        return self.act(self.conv(x))
+def biased_conv(in_channels: int, out_channels: int, act: nn.Cell) -> nn.SequentialCell:
+    """Return a 1x1 convolution with bias (no BN) and its activation."""
+    return nn.SequentialCell(OrderedDict(conv=conv(in_channels, out_channels, bias=True), act=act))
 
 
 class SpatialWeighting(nn.Cell):
-    """A weight per channel, from the channels' means over the picture (squeeze and excitation)."""
+    """Multiply by a weight per channel, from the channels' means over the image (squeeze and excitation)."""
 
-    def __init__(self, channels: int, ratio: int = 4) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.mean = ops.ReduceMean(keep_dims=True)
-        self.conv1 = BiasedConv(channels, channels // ratio, nn.ReLU())
-        self.conv2 = BiasedConv(channels // ratio, channels, nn.Sigmoid())
+        self.conv1 = biased_conv(channels, channels // 4, nn.ReLU())
+        self.conv2 = biased_conv(channels // 4, channels, nn.Sigmoid())
 
     def construct(self, x):
         return x * self.conv2(self.conv1(self.mean(x, (2, 3))))
 
 
 class CrossResolutionWeighting(nn.Cell):
-    """A weight per pixel of the smallest branch and channel, from all branches together."""
+    """Multiply by a weight per channel and pixel of the smallest branch, from all branches together."""
 
-    def __init__(self, channels: list[int], sizes: list[tuple[int, int]], ratio: int = 8) -> None:
+    def __init__(self, channels: list[int], sizes: list[tuple[int, int]]) -> None:
         super().__init__()
         total, last = sum(channels), len(channels) - 1
-        self.conv1 = ConvBN(total, total // ratio, act=nn.ReLU())
-        self.conv2 = ConvBN(total // ratio, total, act=nn.Sigmoid())
+        self.conv1 = ConvBN(total, total // 8, act=nn.ReLU())
+        self.conv2 = ConvBN(total // 8, total, act=nn.Sigmoid())
         # Sizes divide, so adaptive pooling to the smallest branch is plain pooling.
         self.pools = [ops.AvgPool(2 ** (last - b), 2 ** (last - b)) for b in range(last)]
         self.concat = ops.Concat(1)
@@ -188,13 +180,12 @@ class WeightingBlock(nn.Cell):
         kept, changed = (), ()
         for x in xs:
             a, b = self.split(x)
-            kept += (a,)
-            changed += (b,)
+            kept, changed = kept + (a,), changed + (b,)
         changed = self.cross_resolution_weighting(changed)
         out = ()
-        for i, (filter_, weight, shuffle) in enumerate(zip(self.depthwise_convs, self.spatial_weighting,
-                                                          self.shuffle)):
-            out += (shuffle(kept[i], weight(filter_(changed[i]))),)
+        for a, b, depthwise, weight, shuffle in zip(kept, changed, self.depthwise_convs, self.spatial_weighting,
+                                                    self.shuffle):
+            out += (shuffle(a, weight(depthwise(b))),)
         return out
 
 
@@ -215,18 +206,18 @@ class ShuffleUnit(nn.Cell):
 
 
 def fuse_path(channels: list[int], i: int, j: int) -> nn.Cell:
-    """What branch j's tensor goes through before it is added to output i (before upsampling where j > i)."""
+    """Return what takes branch j's tensor to output i's width and, where j < i, to its size."""
     if i == j:
-        return Same()
+        return Identity()
     if j > i:
-        return Chain(conv(channels[j], channels[i]), batch_norm(channels[i]))
+        return ConvSequence(conv(channels[j], channels[i]), batch_norm(channels[i]))
     updates = 2 if j == 0 else 1
-    steps = [Chain(separable(channels[j], channels[j], 2, updates=updates)) for _ in range(i - j - 1)]
-    last = Chain(separable(channels[j], channels[i], 2, relu=False, updates=updates))
+    steps = [ConvSequence(separable_cells(channels[j], channels[j], 2, updates=updates)) for _ in range(i - j - 1)]
+    last = ConvSequence(separable_cells(channels[j], channels[i], 2, relu=False, updates=updates))
     return nn.SequentialCell([*steps, last])
 
 
-class Module(nn.Cell):
+class StageModule(nn.Cell):
     """Blocks on every branch, then exchange between the branches (fusion).
 
     Fusion follows the official code as it really computes. There the accumulator of output 0 is branch 0's own
@@ -235,15 +226,15 @@ class Module(nn.Cell):
     run twice.
     """
 
-    def __init__(self, module: str, blocks: int, channels: list[int], sizes: list[tuple[int, int]]) -> None:
+    def __init__(self, module: str, channels: list[int], sizes: list[tuple[int, int]]) -> None:
         super().__init__()
         n = len(channels)
         self.naive = module == 'NAIVE'
         if self.naive:
-            self.layers = nn.CellList([nn.SequentialCell([ShuffleUnit(c, size) for _ in range(blocks)])
+            self.layers = nn.CellList([nn.SequentialCell([ShuffleUnit(c, size) for _ in range(BLOCKS)])
                                        for c, size in zip(channels, sizes)])
         else:
-            self.layers = nn.CellList([WeightingBlock(channels, sizes) for _ in range(blocks)])
+            self.layers = nn.CellList([WeightingBlock(channels, sizes) for _ in range(BLOCKS)])
         self.fuse_layers = nn.CellList([nn.CellList([fuse_path(channels, i, j) for j in range(n)]) for i in range(n)])
         # Nearest upsampling commutes with sums: add from the lowest branch upwards, a factor of 2 at a time.
         self.add_up = nn.CellList([nn.CellList([Upsample(ops.Add(), channels[i], *sizes[j - 1], 2)
@@ -251,7 +242,7 @@ class Module(nn.Cell):
         self.relu = nn.ReLU()
 
     def run_blocks(self, xs: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, ...]:
-        """Branch tensors (high to low resolution) after the blocks."""
+        """Return the branches' tensors (high to low resolution) after the blocks."""
         if not self.naive:
             for layer in self.layers:
                 xs = layer(xs)
@@ -267,12 +258,9 @@ class Module(nn.Cell):
         first = xs[0]
         out = ()
         for i in range(n):
-            if i == 0:
-                own = 2 * first
-            else:
-                own = xs[i] + 2 * self.fuse_layers[i][0](first)
-                for j in range(1, i):
-                    own = own + self.fuse_layers[i][j](xs[j])
+            own = 2 * first if i == 0 else xs[i] + 2 * self.fuse_layers[i][0](first)
+            for j in range(1, i):
+                own = own + self.fuse_layers[i][j](xs[j])
             if i < n - 1:
                 low = self.fuse_layers[i][n - 1](xs[n - 1])
                 for k in range(n - 2 - i):  # MindSpore 1.10 and 2.0 refuse empty ranges downwards
@@ -286,7 +274,7 @@ class Module(nn.Cell):
 
 
 class Stem(nn.Cell):
-    """Picture to branch 0: 3x3/2 convolution, then half the channels each through a short and a long path."""
+    """Image to branch 0: 3x3/2 convolution, then half the channels each through a short and a long path."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
@@ -305,20 +293,20 @@ class Stem(nn.Cell):
 
 
 def transition(before: list[int], after: list[int]) -> nn.CellList:
-    """One cell per branch of the next stage: changed width, a new lower branch, or the tensor itself."""
-    cells = [Same() if old == new else Chain(separable(old, new, 1))
+    """Return a cell per branch of the next stage: for another width, a new lower branch, or the tensor itself."""
+    cells = [Identity() if old == new else ConvSequence(separable_cells(old, new, 1))
              for old, new in zip(before, after)]
-    cells += [nn.SequentialCell([Chain(separable(before[-1], new, 2))]) for new in after[len(before):]]
+    cells += [nn.SequentialCell([ConvSequence(separable_cells(before[-1], new, 2))]) for new in after[len(before):]]
     return nn.CellList(cells)
 
 
 def bilinear_matrix(out_size: int, in_size: int) -> np.ndarray:
-    """(out_size, in_size) float32 matrix of linear interpolation with aligned corners along one axis."""
+    """Return the float32 (out_size, in_size) of linear interpolation with aligned corners along one axis."""
     position = np.linspace(0, in_size - 1, out_size)
     return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(in_size))).astype(np.float32)
 
 
-class Separable(nn.Cell):
+class SeparableConv(nn.Cell):
     """Depthwise 3x3 + BN, 1x1 + BN + ReLU, named as in the head of the official checkpoints."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -331,17 +319,17 @@ class Separable(nn.Cell):
 
 
 class IterativeHead(nn.Cell):
-    """From the lowest branch up: add the upsampled result so far, filter, go on. Gives branch 0's tensor."""
+    """Return branch 0's tensor after, from the lowest branch up, adding the upsampled result so far and filtering."""
 
     def __init__(self, channels: list[int], sizes: list[tuple[int, int]]) -> None:
         super().__init__()
         n = len(channels)
-        self.projects = nn.CellList([Separable(channels[b], channels[max(b - 1, 0)]) for b in reversed(range(n))])
+        self.projects = nn.CellList([SeparableConv(channels[b], channels[max(b - 1, 0)]) for b in reversed(range(n))])
         self.rows = [ms.Tensor(bilinear_matrix(sizes[b][0], sizes[b + 1][0])) for b in range(n - 1)]
         self.columns = [ms.Tensor(bilinear_matrix(sizes[b][1], sizes[b + 1][1]).T) for b in range(n - 1)]
 
     def upsample(self, x: ms.Tensor, b: int) -> ms.Tensor:
-        """Bilinear upsampling (aligned corners) from branch b+1's size to branch b's, as two matrix products."""
+        """Return `x`, of branch b+1's size, upsampled to branch b's (bilinear, aligned corners)."""
         return resample(ops.cast(self.rows[b], x.dtype), x, ops.cast(self.columns[b], x.dtype))
 
     def construct(self, xs):
@@ -353,23 +341,23 @@ class IterativeHead(nn.Cell):
 
 
 class Backbone(nn.Cell):
-    """The backbone: (N, 3, H, W) pictures to (N, stage_channels[0], H/4, W/4) features."""
+    """(N, 3, H, W) images to (N, stage_channels[0], H/4, W/4) features."""
 
     def __init__(self, image_size: tuple[int, int], stage_modules: tuple[int, ...], stage_channels: tuple[int, ...],
-                 module: str, blocks: int) -> None:
+                 module: str) -> None:
         super().__init__()
         width, height = image_size
         sizes = [(height // (STRIDE << b), width // (STRIDE << b)) for b in range(len(stage_channels))]
         self.stem = Stem(sizes[0])
-        before = [STEM_CHANNELS]
+        channels, stages = [STEM_CHANNELS], []
         for s, modules in enumerate(stage_modules):
-            channels = list(stage_channels[:s + 2])
-            setattr(self, f'transition{s}', transition(before, channels))
-            setattr(self, f'stage{s}', nn.CellList([Module(module, blocks, channels, sizes[:s + 2])
-                                                    for _ in range(modules)]))
-            before = channels
-        self.head_layer = IterativeHead(before, sizes)
-        self.stages = [(getattr(self, f'transition{s}'), getattr(self, f'stage{s}')) for s in range(len(stage_modules))]
+            before, channels = channels, list(stage_channels[:s + 2])
+            stages.append((transition(before, channels),
+                           nn.CellList([StageModule(module, channels, sizes[:s + 2]) for _ in range(modules)])))
+            for name, cell in zip(('transition', 'stage'), stages[s]):
+                setattr(self, f'{name}{s}', cell)
+        self.head_layer = IterativeHead(channels, sizes)
+        self.stages = stages
 
     def construct(self, x):
         xs = (self.stem(x),)
@@ -384,35 +372,23 @@ class Backbone(nn.Cell):
         return self.head_layer(xs)
 
 
-class HeatmapHead(nn.Cell):
-    """1x1 convolution with bias from features to one map per joint."""
-
-    def __init__(self, in_channels: int, num_joints: int) -> None:
-        super().__init__()
-        self.final_layer = conv(in_channels, num_joints, bias=True)
-
-    def construct(self, x):
-        return self.final_layer(x)
-
-
 class LiteHRNet(nn.Cell):
-    """Pictures (N, 3, H, W) to heatmaps (N, num_joints, H/4, W/4), both float32.
+    """Images (N, 3, H, W) to heatmaps (N, num_joints, H/4, W/4), both float32.
 
     Args:
         image_size: (width, height) in pixels, multiples of 32.
         stage_modules: modules per stage; (2, 4, 2) is Lite-HRNet-18, (3, 8, 3) is Lite-HRNet-30.
         stage_channels: width of each branch, high to low resolution.
         module: 'LITE' (conditional channel weighting) or 'NAIVE' (ShuffleNetV2 units).
-        num_joints: heatmaps that come out.
-        blocks: blocks per module.
+        num_joints: keypoints, and so heatmaps.
     """
 
     def __init__(self, image_size: tuple[int, int] = (192, 256), *, stage_modules: tuple[int, ...] = (2, 4, 2),
-                 stage_channels: tuple[int, ...] = (40, 80, 160, 320), module: str = 'LITE', num_joints: int = 17,
-                 blocks: int = 2) -> None:
+                 stage_channels: tuple[int, ...] = (40, 80, 160, 320), module: str = 'LITE',
+                 num_joints: int = 17) -> None:
         super().__init__()
-        self.backbone = Backbone(image_size, stage_modules, stage_channels, module, blocks)
-        self.keypoint_head = HeatmapHead(stage_channels[0], num_joints)
+        self.backbone = Backbone(image_size, stage_modules, stage_channels, module)
+        self.keypoint_head = nn.SequentialCell(OrderedDict(final_layer=conv(stage_channels[0], num_joints, bias=True)))
 
     def construct(self, x):
         return self.keypoint_head(self.backbone(x))

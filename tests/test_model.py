@@ -10,7 +10,7 @@ import pytest
 from mindspore import nn, ops
 
 from src.config import load_model_config
-from src.model import CrossResolutionWeighting, IterativeHead, LiteHRNet, Module, Shuffle, Upsample
+from src.model import CrossResolutionWeighting, IterativeHead, LiteHRNet, Shuffle, StageModule, Upsample
 from src.settings.build import build_network
 from src.weights.checkpoint import load_network
 from tests.networks import mode, our_name, randomise, tiny
@@ -52,7 +52,7 @@ def plain_adaptive_pool(x: np.ndarray, height: int, width: int) -> np.ndarray:
                      for r in cells(x.shape[2], height)], -2)
 
 
-def literal_fusion(module: Module, xs: list[np.ndarray]) -> list[np.ndarray]:
+def literal_fusion(module: StageModule, xs: list[np.ndarray]) -> list[np.ndarray]:
     """The fusion step as the official code runs it: in place, in order, path by path."""
     def path(i: int, j: int, x: np.ndarray) -> np.ndarray:
         y = module.fuse_layers[i][j](ms.Tensor(x)).asnumpy()
@@ -219,7 +219,7 @@ def test_cross_resolution_weighting(sizes: list[tuple[int, int]], pynative) -> N
 @pytest.mark.parametrize('branches', [2, 3, 4])
 def test_fusion_doubles_what_the_official_code_doubles(branches: int, pynative) -> None:
     sizes, channels = SIZES['384x288'][:branches], [8, 8, 16, 24][:branches]
-    module = Module('NAIVE', 1, channels, sizes)
+    module = StageModule('NAIVE', channels, sizes)
     randomise(module)
     module.set_train(False)
     xs = [random(1, c, *size, seed=b) for b, (c, size) in enumerate(zip(channels, sizes))]
@@ -250,7 +250,7 @@ def spell_plainly(network: LiteHRNet, monkeypatch: pytest.MonkeyPatch) -> None:
         high, ms.Tensor(plain_nearest(low.asnumpy(), *high.shape[2:]))))
     monkeypatch.setattr(IterativeHead, 'upsample', lambda self, x, b: ms.Tensor(
         plain_bilinear(x.asnumpy(), self.rows[b].shape[0], self.columns[b].shape[1])))
-    monkeypatch.setattr(Module, 'construct', lambda self, xs: tensors(
+    monkeypatch.setattr(StageModule, 'construct', lambda self, xs: tensors(
         literal_fusion(self, [x.asnumpy() for x in self.run_blocks(xs)])))
     for _, cell in network.cells_and_names():
         if isinstance(cell, CrossResolutionWeighting):

@@ -1,6 +1,7 @@
 """The network's cells on our compiled operators, sharing its parameters.
 
-For training and inference in this process, on the CPU; a network with these cells can't be exported.
+For training and inference in this process, on the CPU; a network with these cells can't be exported. Inputs of an
+operator stand in the order in which its C++ function takes them.
 """
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from src.cpu.kernels import build_library, operator, set_threads
-from src.model import Chain, ConvBN, DepthwiseConv, Same, Upsample, WeightingBlock
+from src.cpu.kernels import Shapes, build_library, operator, set_threads
+from src.model import ConvBN, ConvSequence, Identity, Upsample, WeightingBlock
 
 
 class Affine(nn.Cell):
@@ -40,44 +41,32 @@ def _momentum(bn: nn.Cell) -> ms.Tensor:
 
 
 class Differentiable(nn.Cell):
-    """An operator on the statistics of the batch, and its gradient: (inputs, running) -> (result, what was saved).
+    """An operator on the statistics of the batch, and its gradient: (inputs, running) -> (results, what was saved).
 
-    `inputs` are trained through: a tensor, then parameters, gamma and beta last. `running` is BN's: mean, variance,
-    momentum; they have no gradient and stand in for it.
+    `inputs` are trained through: tensors and parameters. `running` is BN's: means, variances, momentum; they have no
+    gradient and stand in for it.
+
+    Args:
+        library: see `build_library`.
+        name: of the operators, less 'Train' and 'Gradient'.
+        inputs: how many are trained through.
+        shapes: see `operator`.
+        results: how many of the outputs are not only saved.
+        keep_results: whether the gradient reads them, too.
     """
 
-    def __init__(self, forward: ops.Custom, backward: ops.Custom) -> None:
+    def __init__(self, library: Path, name: str, inputs: int, shapes: Shapes, results: int = 1,
+                 keep_results: bool = False) -> None:
         super().__init__(auto_prefix=False)
-        self.forward, self.backward = forward, backward
+        self.results, self.saved = results, 0 if keep_results else results
+        self.forward = operator(library, f'{name}Train', inputs, shapes)
+        self.backward = operator(library, f'{name}Gradient', inputs, lambda *given: [*given[:inputs]])
 
     def construct(self, inputs, running):
         return self.forward(*inputs, *running)
 
     def bprop(self, inputs, running, out, dout):
-        return self.backward(dout[0], *inputs, *out[1:]), running
-
-
-def train_depthwise(library: Path, stride: int) -> Differentiable:
-    """Depthwise 3x3 + BN of (x, weight, gamma, beta)."""
-    return Differentiable(
-        operator(library, f'DepthwiseTrain{stride}', lambda x, *p: [
-            [x[0], x[1], x[2] // stride, x[3] // stride], [2, x[1]]], lambda inputs: 2),
-        operator(library, f'DepthwiseGradient{stride}', lambda dy, *p: [*p[:4]], lambda inputs: 4))
-
-
-def train_pointwise(library: Path, relu: str) -> Differentiable:
-    """1x1 convolution + BN (+ ReLU) of (x, weight, gamma, beta)."""
-    return Differentiable(
-        operator(library, f'PointwiseTrain{relu}', lambda x, weight, *p: [
-            [x[0], weight[0], *x[2:]], [x[0], weight[0], *x[2:]], [2, weight[0]]], lambda inputs: 3),
-        operator(library, f'PointwiseGradient{relu}', lambda dy, *p: [*p[:4]], lambda inputs: 4))
-
-
-def train_norm(library: Path, relu: str) -> Differentiable:
-    """BN (+ ReLU) of (z, gamma, beta)."""
-    return Differentiable(
-        operator(library, f'NormTrain{relu}', lambda z, gamma, *p: [z, [2, *gamma]], lambda inputs: 2),
-        operator(library, f'NormGradient{relu}', lambda dy, *p: [*p[:3]], lambda inputs: 3))
+        return self.backward(*inputs, *out[self.saved:], *dout[:self.results]), running
 
 
 class FastBN(nn.Cell):
@@ -86,9 +75,10 @@ class FastBN(nn.Cell):
     def __init__(self, library: Path, conv: nn.Conv2d, bn: nn.Cell, act: nn.Cell | None) -> None:
         super().__init__(auto_prefix=False)
         self.conv, self.bn = conv, bn
-        self.act = Same() if act is None else act
+        self.act = Identity() if act is None else act
         self.momentum = _momentum(bn)
-        self.train_ = train_norm(library, 'Relu' * (act is not None))
+        self.train_ = Differentiable(library, 'Norm' + 'Relu' * (act is not None), 3,
+                                     lambda z, gamma, *_: [z, [2, *gamma]])
 
     def construct(self, x):
         x = self.conv(x)
@@ -101,20 +91,21 @@ class FastBN(nn.Cell):
 class FastConvBN(nn.Cell):
     """Depthwise 3x3 or 1x1 convolution, BN (or the bias it was folded to) and, after 1x1, perhaps ReLU."""
 
-    def __init__(self, library: Path, conv: nn.Conv2d, bn: nn.Cell, relu: bool = False) -> None:
+    def __init__(self, library: Path, conv: nn.Conv2d, bn: nn.Cell, act: nn.Cell | None) -> None:
         super().__init__(auto_prefix=False)
         self.conv, self.bn = conv, bn
         self.affine = Affine(conv, bn)
         self.momentum = _momentum(bn)
         stride = conv.stride[0]
-        if isinstance(conv, DepthwiseConv):
-            self.train_ = train_depthwise(library, stride)
-            self.infer = operator(library, f'DepthwiseInference{stride}', lambda x, *p: [
-                [x[0], x[1], x[2] // stride, x[3] // stride]], lambda inputs: 1)
-        else:
-            self.train_ = train_pointwise(library, 'Relu' * relu)
-            self.infer = operator(library, 'PointwiseInference' + 'Relu' * relu, lambda x, weight, *p: [
-                [x[0], weight[0], *x[2:]]], lambda inputs: 1)
+
+        def shapes(x: list[int], weight: list[int], *_: list[int]) -> list[list[int]]:
+            y = [x[0], weight[0], -(-x[2] // stride), -(-x[3] // stride)]
+            return [y, [2, weight[0]]] if depthwise else [y, y, [2, weight[0]]]
+
+        depthwise = conv.group > 1
+        name = f'Depthwise{stride}' if depthwise else 'Pointwise' + 'Relu' * (act is not None)
+        self.train_ = Differentiable(library, name, 4, shapes)
+        self.infer = operator(library, f'{name}Inference', 2, lambda *given: shapes(*given)[:1])
 
     def construct(self, x):
         if self.training:
@@ -129,9 +120,8 @@ class AddEnlarged(nn.Cell):
 
     def __init__(self, library: Path) -> None:
         super().__init__(auto_prefix=False)
-        self.forward = operator(library, 'AddEnlarged', lambda high, low: [high], lambda inputs: 1)
-        self.backward = operator(library, 'SumSquares', lambda d: [[d[0], d[1], d[2] // 2, d[3] // 2]],
-                                 lambda inputs: 1)
+        self.forward = operator(library, 'AddEnlarged', 2, lambda high, low: [high])
+        self.backward = operator(library, 'SumBlocks', 1, lambda d: [[d[0], d[1], d[2] // 2, d[3] // 2]])
 
     def construct(self, high, low):
         return self.forward(high, low)
@@ -140,53 +130,10 @@ class AddEnlarged(nn.Cell):
         return dout, self.backward(dout)
 
 
-def _weighting_shapes(*inputs: list[int]) -> list[list[int]]:
-    n = (len(inputs) - 11) // 10
-    xs, hidden, total = inputs[:n], *inputs[n][:2]
-    batch, low = xs[0][0], xs[-1][2] * xs[-1][3]
-    shapes = [*xs, [batch, total, low], [batch, hidden, low], [batch, hidden, low], [batch, total, low],
-              [batch, total, low], [2, hidden], [2, total]]
-    for b in range(n):
-        fc = inputs[n + 10 + 9 * b + 5]
-        shapes += [[2, fc[1]], [batch, fc[1]], [batch, fc[0]], [batch, fc[1]]]
-    return shapes
-
-
-def _weighting_gradient_shapes(*inputs: list[int]) -> list[list[int]]:
-    n = (len(inputs) - 13) // 11
-    shapes = [*inputs[n:2 * n], *inputs[3 * n:3 * n + 6]]
-    for b in range(n):
-        filter_, gamma, fc1, fc2 = inputs[3 * n + 6 + 4 * b:3 * n + 10 + 4 * b]
-        shapes += [filter_, gamma, gamma, fc1, fc1[:1], fc2, fc2[:1]]
-    return shapes
-
-
-class WeightingTrain(nn.Cell):
-    """(branches, parameters, momentum) -> branches and what the gradient needs, in weighting_block.cc's order."""
-
-    def __init__(self, library: Path, branches: int) -> None:
-        super().__init__(auto_prefix=False)
-        self.n = branches
-        self.forward = operator(library, 'WeightingTrain', _weighting_shapes, lambda inputs: (inputs - 11) // 2 + 7)
-        self.backward = operator(library, 'WeightingGradient', _weighting_gradient_shapes,
-                                 lambda inputs: (inputs - 13) // 11 * 8 + 6)
-
-    def construct(self, xs, parameters, momentum):
-        return self.forward(*xs, *parameters, momentum)
-
-    def bprop(self, xs, parameters, momentum, out, dout):
-        n, p = self.n, parameters
-        inputs = dout[:n] + xs + out[:n] + p[:3] + p[5:8]
-        for b in range(n):
-            own = p[10 + 9 * b:19 + 9 * b]
-            inputs += (own[0], own[1], own[5], own[7])
-        gradients = self.backward(*inputs, *out[n:])
-        d = gradients[n:]
-        # BN's running statistics have no gradient; they stand in for it.
-        wanted = d[:3] + p[3:5] + d[3:6] + p[8:10]
-        for b in range(n):
-            wanted += d[6 + 7 * b:9 + 7 * b] + p[13 + 9 * b:15 + 9 * b] + d[9 + 7 * b:13 + 7 * b]
-        return gradients[:n], wanted, momentum
+# Inputs of the weighting operators besides the branches: those that all share, and those of each branch. In inference
+# scale and shift stand for gamma and beta.
+CROSS = ('weight1', 'gamma1', 'beta1', 'weight2', 'gamma2', 'beta2')
+OWN = ('filter', 'gamma', 'beta', 'weight1', 'bias1', 'weight2', 'bias2')
 
 
 class FastWeightingBlock(nn.Cell):
@@ -198,35 +145,45 @@ class FastWeightingBlock(nn.Cell):
         self.units = [(unit.conv, unit.bn) for unit in (cross.conv1, cross.conv2, *block.depthwise_convs)]
         # Cells, not their parameters: to MindSpore 1.10 a parameter in a tuple is a constant without a gradient.
         self.gates = [(gate.conv1.conv, gate.conv2.conv) for gate in block.spatial_weighting]
-        self.affines = nn.CellList([Affine(conv, bn) for conv, bn in self.units],
-                                   auto_prefix=False)
+        self.affines = nn.CellList([Affine(conv, bn) for conv, bn in self.units], auto_prefix=False)
         self.momentum = _momentum(cross.conv1.bn)
-        self.train_ = WeightingTrain(library, len(self.gates))
-        self.infer = operator(library, 'WeightingInference', lambda *inputs: [*inputs[:(len(inputs) - 6) // 8]],
-                              lambda inputs: (inputs - 6) // 8)
+        n = len(self.gates)
+        inputs = n + len(CROSS) + n * len(OWN)
+
+        def shapes(*given: list[int]) -> list[list[int]]:
+            xs, (hidden, total), own = given[:n], given[n][:2], given[n + len(CROSS):inputs]
+            batch, pixels = xs[0][0], xs[-1][2] * xs[-1][3]
+            wide, narrow = [batch, total, pixels], [batch, hidden, pixels]
+            found = [*xs, wide, narrow, narrow, wide, wide, [2, hidden], [2, total]]
+            for bias1, bias2 in zip(own[OWN.index('bias1')::len(OWN)], own[OWN.index('bias2')::len(OWN)]):
+                found += [[2, *bias2], [batch, *bias2], [batch, *bias1], [batch, *bias2]]
+            return found
+
+        self.train_ = Differentiable(library, f'Weighting{n}', inputs, shapes, n, keep_results=True)
+        self.infer = operator(library, f'Weighting{n}Inference', n, lambda *given: [*given[:n]])
 
     def construct(self, xs):
-        n = len(xs)
-        tensors = ()
+        inputs, running = xs, ()
         for i, (conv, bn) in enumerate(self.units):
             if self.training:
-                tensors += (conv.weight, bn.gamma, bn.beta, bn.moving_mean, bn.moving_variance)
+                inputs += (conv.weight, bn.gamma, bn.beta)
+                running += (bn.moving_mean, bn.moving_variance)
             else:
-                tensors += (conv.weight,) + self.affines[i]()
+                inputs += (conv.weight, *self.affines[i]())
             if i > 1:
                 first, second = self.gates[i - 2]
-                tensors += (first.weight, first.bias, second.weight, second.bias)
+                inputs += (first.weight, first.bias, second.weight, second.bias)
         if self.training:
-            return self.train_(xs, tensors, self.momentum)[:n]
-        return self.infer(*xs, *tensors)
+            return self.train_(inputs, (*running, self.momentum))[:len(xs)]
+        return self.infer(*inputs)
 
 
-class FastChain(nn.Cell):
-    """`Chain` in units of convolution, BN and ReLU."""
+class FastSequence(nn.Cell):
+    """`ConvSequence` in units of convolution, BN and ReLU."""
 
-    def __init__(self, library: Path, chain: Chain) -> None:
+    def __init__(self, library: Path, sequence: ConvSequence) -> None:
         super().__init__(auto_prefix=False)
-        cells = list(chain.name_cells().values())
+        cells = list(sequence.name_cells().values())
         starts = [i for i, cell in enumerate(cells) if isinstance(cell, nn.Conv2d)]
         self.units = nn.CellList([_fast_unit(library, *cells[i:i + 3]) for i in starts], auto_prefix=False)
 
@@ -237,9 +194,8 @@ class FastChain(nn.Cell):
 
 
 def _fast_unit(library: Path, conv: nn.Conv2d, bn: nn.Cell, act: nn.Cell | None = None) -> nn.Cell:
-    if isinstance(conv, DepthwiseConv) or conv.kernel_size == (1, 1):
-        return FastConvBN(library, conv, bn, isinstance(act, nn.ReLU))
-    return FastBN(library, conv, bn, act)
+    kind = FastConvBN if conv.group > 1 or conv.kernel_size == (1, 1) else FastBN
+    return kind(library, conv, bn, act if isinstance(act, nn.ReLU) else None)
 
 
 def _frozen(cell: nn.Cell) -> bool:
@@ -256,11 +212,11 @@ def _fast(cell: nn.Cell, library: Path) -> nn.Cell | None:
         return _fast_unit(library, cell.conv, cell.bn, cell.act)
     if isinstance(cell, Upsample) and isinstance(cell.combine, ops.Add) and cell.split_shape[3] == 2:
         return AddEnlarged(library)
-    return FastChain(library, cell) if isinstance(cell, Chain) else None
+    return FastSequence(library, cell) if isinstance(cell, ConvSequence) else None
 
 
 def accelerate(network: nn.Cell, threads: int = 0) -> bool:
-    """Lets a network run on compiled operators; False where they can't be compiled.
+    """Put compiled operators into a network, in place, and return whether they could be compiled.
 
     Args:
         network: a LiteHRNet, as built, loaded or folded; its parameters stay the same objects.
@@ -282,7 +238,7 @@ def accelerate(network: nn.Cell, threads: int = 0) -> bool:
 
 
 def decelerate(network: nn.Cell) -> None:
-    """Takes the compiled operators out of a network again: no file can hold them."""
+    """Take the compiled operators out of a network: no file can hold them."""
     for _, cell in list(network.cells_and_names()):
         if cell._cells.pop('fast', None) is not None:
             object.__delattr__(cell, 'fast')

@@ -1,4 +1,4 @@
-// 1x1 convolutions as matrix products on tiles of columns; a column is a pixel of a picture, pictures side by side.
+// 1x1 convolutions as matrix products on tiles of columns; a column is a pixel of an image, images side by side.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -59,16 +59,16 @@ inline void MultiplyTile(const float *w, int64_t row_step, int64_t depth_step, i
   for (; rows > 0; --rows, w += row_step, out += kTile) Multiply<1>(w, row_step, depth_step, depth, x, out, accumulate);
 }
 
-// Where the columns of tensors (pictures, channels, pixels) stand.
+// Where the columns of tensors (images, channels, pixels) stand.
 struct Columns {
-  int64_t pictures, pixels;
+  int64_t images, pixels;
 
-  int64_t tiles() const { return (pictures * pixels + kTile - 1) / kTile; }
+  int64_t tiles() const { return (images * pixels + kTile - 1) / kTile; }
 
-  // visit(picture, pixel, column in the tile, length) for the runs of columns that tile t is made of.
+  // visit(image, pixel, column in the tile, length) for the runs of columns that tile t is made of.
   template <typename F>
   void Runs(int64_t t, const F &visit) const {
-    const int64_t begin = t * kTile, end = std::min(begin + kTile, pictures * pixels);
+    const int64_t begin = t * kTile, end = std::min(begin + kTile, images * pixels);
     for (int64_t i = begin; i < end;) {
       const int64_t length = std::min(pixels - i % pixels, end - i);
       visit(i / pixels, i % pixels, i - begin, length);
@@ -78,7 +78,7 @@ struct Columns {
 
   // tile (channels, kTile) from x; columns past the end are zeros.
   void Pack(const float *x, int64_t channels, int64_t t, float *tile) const {
-    if ((t + 1) * kTile > pictures * pixels) std::fill_n(tile, channels * kTile, 0.0f);
+    if ((t + 1) * kTile > images * pixels) std::fill_n(tile, channels * kTile, 0.0f);
     Runs(t, [=](int64_t n, int64_t p, int64_t column, int64_t length) {
       for (int64_t c = 0; c < channels; ++c) {
         std::memcpy(tile + c * kTile + column, x + (n * channels + c) * pixels + p, length * sizeof(float));
@@ -102,7 +102,7 @@ struct Columns {
 // y (N, outs, P) = value(channel, w (outs, ins) x (N, ins, P))
 template <typename F>
 void Dense(const float *x, const float *w, float *y, Columns columns, int64_t ins, int64_t outs, const F &value) {
-  Pool::Get().Run(columns.tiles(), [&](int64_t t, int) {
+  Pool::Get().Run(columns.tiles(), [&](int64_t t) {
     float *in = Scratch(0, ins * kTile), *out = Scratch(1, outs * kTile);
     columns.Pack(x, ins, t, in);
     MultiplyTile(w, ins, 1, outs, ins, in, out);
@@ -119,7 +119,7 @@ void DenseGradient(const float *x, const float *w, float *dx, float *dw, Columns
   const int64_t wide = (ins + kTile - 1) / kTile, share = wide * outs * kTile;
   float *sums = Scratch(2, shares * share);
   std::fill_n(sums, shares * share, 0.0f);
-  Pool::Get().Run(shares, [&](int64_t s, int) {
+  Pool::Get().Run(shares, [&](int64_t s) {
     float *dz = Scratch(0, outs * kTile), *dx_tile = Scratch(1, ins * kTile);
     float *transposed = Scratch(3, wide * kTile * kTile);
     std::fill_n(transposed, wide * kTile * kTile, 0.0f);

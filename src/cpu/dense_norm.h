@@ -9,9 +9,9 @@ namespace litehrnet {
 template <bool relu>
 void TrainNorm(const Norm &norm, Columns columns, int64_t channels, const float *z, float *y) {
   const int64_t pixels = columns.pixels, step = channels * pixels;
-  Pool::Get().Run(channels, [&](int64_t c, int) {
-    const Affine affine = norm.Train(c, channels, z + c * pixels, columns.pictures, pixels, step);
-    for (int64_t n = 0; n < columns.pictures; ++n) {
+  Pool::Get().Run(channels, [&](int64_t c) {
+    const Affine affine = norm.Train(c, channels, z + c * pixels, columns.images, pixels, step);
+    for (int64_t n = 0; n < columns.images; ++n) {
       const float *from = z + n * step + c * pixels;
       float *to = y + n * step + c * pixels;
       for (int64_t k = 0; k < pixels; ++k) {
@@ -30,11 +30,11 @@ class ActivatedNormGradient {
                         const float *z, const float *saved, float *dgamma, float *dbeta)
       : columns_(columns), channels_(channels), dy_(dy), z_(z), terms_(channels) {
     const int64_t pixels = columns.pixels, step = channels * pixels;
-    Pool::Get().Run(channels, [&](int64_t c, int) {
+    Pool::Get().Run(channels, [&](int64_t c) {
       const float mean = saved[c], inverse = saved[channels + c], scale = gamma[c] * inverse;
       const Affine affine{scale, beta[c] - mean * scale};
       double sum_dy = 0, sum_dy_centred = 0;
-      for (int64_t n = 0; n < columns.pictures; ++n) {
+      for (int64_t n = 0; n < columns.images; ++n) {
         const float *d = dy + n * step + c * pixels, *v = z + n * step + c * pixels;
         float s = 0, sz = 0;
         for (int64_t k = 0; k < pixels; ++k) {
@@ -43,14 +43,14 @@ class ActivatedNormGradient {
         }
         sum_dy += s, sum_dy_centred += sz;
       }
-      const double count = static_cast<double>(columns.pictures * pixels);
+      const double count = static_cast<double>(columns.images * pixels);
       terms_[c] = {affine, {gamma[c], mean, inverse, sum_dy, sum_dy_centred, count, dgamma + c, dbeta + c}};
     });
   }
 
   // dz (N, channels, P), whole
   void Write(float *dz) const {
-    Pool::Get().Run(columns_.pictures * channels_, [&](int64_t i, int) {
+    Pool::Get().Run(columns_.images * channels_, [&](int64_t i) {
       const int64_t at = i * columns_.pixels;
       Fill(i % channels_, dy_ + at, z_ + at, columns_.pixels, dz + at);
     });
@@ -58,7 +58,7 @@ class ActivatedNormGradient {
 
   // tile (channels, kTile), zeros past the end
   void Pack(int64_t t, float *tile) const {
-    if ((t + 1) * kTile > columns_.pictures * columns_.pixels) std::fill_n(tile, channels_ * kTile, 0.0f);
+    if ((t + 1) * kTile > columns_.images * columns_.pixels) std::fill_n(tile, channels_ * kTile, 0.0f);
     columns_.Runs(t, [=](int64_t n, int64_t p, int64_t column, int64_t length) {
       for (int64_t c = 0; c < channels_; ++c) {
         const int64_t at = (n * channels_ + c) * columns_.pixels + p;

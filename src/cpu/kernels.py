@@ -20,16 +20,16 @@ FOLDER = Path(__file__).parent
 # process, and not-a-numbers must stay what they are.
 FLAGS = ('-O3', '-march=native', '-ffp-contract=fast', '-fassociative-math', '-fno-signed-zeros', '-fno-trapping-math',
          '-fno-math-errno', '-pthread', '-shared', '-fPIC', '-std=c++17')
-Shapes = Callable[..., tuple]
+Shapes = Callable[..., 'list[list[int]]']
 
 
 def cache_folder() -> Path:
-    """Where compiled libraries are kept: $XDG_CACHE_HOME/litehrnet, by default under ~/.cache."""
+    """Return the folder of compiled libraries: $XDG_CACHE_HOME/litehrnet, by default under ~/.cache."""
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'litehrnet'
 
 
 def build_library() -> Path | None:
-    """The compiled library; None where no C++ compiler is found or it fails.
+    """Return the compiled library; None where no C++ compiler is found or it fails.
 
     The file's name holds a digest of sources, flags, compiler and processor: a change of any of them compiles anew.
     """
@@ -54,27 +54,28 @@ def build_library() -> Path | None:
 
 
 def set_threads(library: Path, threads: int) -> None:
-    """Threads that the kernels of this process use from now on."""
+    """Set the number of threads that the kernels of this process use from now on."""
     ctypes.CDLL(str(library)).LiteHRNetThreads(threads)
 
 
-def operator(library: Path, name: str, shapes: Shapes, outputs: Callable[[int], int]) -> ops.Custom:
-    """The function `name` of the library as an operator on float32 tensors.
+def operator(library: Path, name: str, inputs: int, shapes: Shapes) -> ops.Custom:
+    """Return the function `name` of the library as an operator on float32 tensors.
 
-    MindSpore tells operators apart by the name alone, so `shapes` and `outputs` have to hold for all uses of it.
+    MindSpore tells operators apart by the name alone, so `inputs` and `shapes` have to hold for all uses of it.
 
     Args:
         library: see `build_library`.
         name: symbol in it.
+        inputs: how many `shapes` reads.
         shapes: (shapes of the inputs) -> list of the outputs' shapes.
-        outputs: number of inputs -> number of outputs.
     """
-    def infer_shapes(*inputs):
-        found = shapes(*inputs)
-        return found[0] if len(found) == 1 else tuple(found)
+    outputs = len(shapes(*[[1] * 4] * inputs))
 
-    def infer_types(*inputs):
-        count = outputs(len(inputs))
-        return inputs[0] if count == 1 else (inputs[0],) * count
+    def infer_shapes(*given):
+        found = shapes(*given)
+        return found[0] if outputs == 1 else tuple(found)
+
+    def infer_types(*given):
+        return given[0] if outputs == 1 else (given[0],) * outputs
 
     return ops.Custom(f'{library}:{name}', infer_shapes, infer_types, func_type='aot')

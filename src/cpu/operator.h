@@ -1,35 +1,77 @@
 // MindSpore's calling convention for operators compiled ahead of time (`ops.Custom`, func_type 'aot').
 #pragma once
+#include <algorithm>
 #include <cstdint>
+#include <cstdio>
+#include <cstring>
 #include <exception>
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
 
 namespace litehrnet {
 
-// Inputs, then outputs; float32, sizes known.
+// Axes of a tensor (N, C, H, W).
+struct Images {
+  int64_t number, channels, height, width;
+};
+
+// The tensors of a call, inputs, then outputs. An operator takes one after the other and says what it has to be; a call
+// with other tensors is refused before any work.
 class Tensors {
  public:
-  Tensors(void **params, int64_t **shapes, const int *ndims, int count)
-      : params_(params), shapes_(shapes), ndims_(ndims), count_(count) {}
+  Tensors(int count, void **params, const int *ranks, int64_t **shapes, const char **types)
+      : count_(count), params_(params), ranks_(ranks), shapes_(shapes), types_(types) {}
+
+  // An axis of the tensor that stands `ahead` places after the last one taken.
+  int64_t Axis(int ahead, int axis) const {
+    const int i = next_ + ahead;
+    Require(i < count_ && axis < ranks_[i] && shapes_[i][axis] > 0, i);
+    return shapes_[i][axis];
+  }
+
+  Images Axes(int ahead) const { return {Axis(ahead, 0), Axis(ahead, 1), Axis(ahead, 2), Axis(ahead, 3)}; }
+
+  // The next tensor: float32 of this shape.
+  float *Take(std::initializer_list<int64_t> shape) {
+    const int i = next_++;
+    Require(i < count_ && std::strcmp(types_[i], "float32") == 0 && ranks_[i] == static_cast<int>(shape.size()) &&
+                std::equal(shape.begin(), shape.end(), shapes_[i]),
+            i);
+    return static_cast<float *>(params_[i]);
+  }
+
+  float *TakeImages(const Images &axes) { return Take({axes.number, axes.channels, axes.height, axes.width}); }
+
   float *operator[](int i) const { return static_cast<float *>(params_[i]); }
   int64_t shape(int i, int axis) const { return shapes_[i][axis]; }
-  int rank(int i) const { return ndims_[i]; }
+  int rank(int i) const { return ranks_[i]; }
   int count() const { return count_; }
 
+  // All have been taken.
+  void End() const { Require(next_ == count_, next_); }
+
  private:
+  static void Require(bool fits, int i) {
+    if (!fits) throw std::invalid_argument("tensor " + std::to_string(i) + " is not what this kernel is made for");
+  }
+
+  int count_, next_ = 0;
   void **params_;
+  const int *ranks_;
   int64_t **shapes_;
-  const int *ndims_;
-  int count_;
+  const char **types_;
 };
 
 }  // namespace litehrnet
 
-#define OPERATOR(name, function)                                                                                   \
-  extern "C" int name(int count, void **params, int *ndims, int64_t **shapes, const char **, void *, void *) {     \
-    try {                                                                                                          \
-      litehrnet::function(litehrnet::Tensors(params, shapes, ndims, count));                                       \
-    } catch (const std::exception &) {                                                                             \
-      return 1;                                                                                                    \
-    }                                                                                                              \
-    return 0;                                                                                                      \
+#define OPERATOR(name, function)                                                                                    \
+  extern "C" int name(int count, void **params, int *ranks, int64_t **shapes, const char **types, void *, void *) { \
+    try {                                                                                                           \
+      litehrnet::function(litehrnet::Tensors(count, params, ranks, shapes, types));                                 \
+    } catch (const std::exception &error) {                                                                         \
+      std::fprintf(stderr, #name ": %s\n", error.what());                                                           \
+      return 1;                                                                                                     \
+    }                                                                                                               \
+    return 0;                                                                                                       \
   }

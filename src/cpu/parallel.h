@@ -4,9 +4,12 @@
 #include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <new>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -26,24 +29,23 @@ class Pool {
     Start(threads);
   }
 
-  int size() const { return static_cast<int>(threads_.size()) + 1; }
-
-  // task(i, worker) for i in [0, count), whichever thread is free; returns when all are done.
-  void Run(int64_t count, const std::function<void(int64_t, int)> &task) {
+  // task(i) for i in [0, count), on whichever thread is free; returns when all are done, throws what a task threw.
+  void Run(int64_t count, const std::function<void(int64_t)> &task) {
     if (threads_.empty() || count <= 1) {
-      for (int64_t i = 0; i < count; ++i) task(i, 0);
+      for (int64_t i = 0; i < count; ++i) task(i);
       return;
     }
     std::lock_guard<std::mutex> one_caller(caller_);
     {
       std::lock_guard<std::mutex> lock(mutex_);
       task_ = &task, count_ = count, next_ = 0, busy_ = static_cast<int>(threads_.size());
-      ++round_;
+      error_ = nullptr, ++round_;
     }
     wake_.notify_all();
-    Work(0);
+    Work();
     std::unique_lock<std::mutex> lock(mutex_);
     done_.wait(lock, [this] { return busy_ == 0; });
+    if (error_) std::rethrow_exception(error_);
   }
 
  private:
@@ -51,19 +53,12 @@ class Pool {
 
   void Start(int threads) {
     stop_ = false;
-    for (int worker = 1; worker < threads; ++worker) {
-      threads_.emplace_back([this, worker, round = round_]() mutable {
-        std::unique_lock<std::mutex> lock(mutex_);
-        while (true) {
-          wake_.wait(lock, [&] { return stop_ || round_ != round; });
-          if (stop_) return;
-          round = round_;
-          lock.unlock();
-          Work(worker);
-          lock.lock();
-          if (--busy_ == 0) done_.notify_one();
-        }
-      });
+    for (int i = 1; i < threads; ++i) {
+      try {
+        threads_.emplace_back([this, round = round_] { Serve(round); });
+      } catch (const std::system_error &) {
+        return;  // the system gives no more: those there are do the work
+      }
     }
   }
 
@@ -77,14 +72,34 @@ class Pool {
     threads_.clear();
   }
 
-  void Work(int worker) {
-    for (int64_t i; (i = next_.fetch_add(1)) < count_;) (*task_)(i, worker);
+  void Serve(uint64_t round) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (true) {
+      wake_.wait(lock, [&] { return stop_ || round_ != round; });
+      if (stop_) return;
+      round = round_;
+      lock.unlock();
+      Work();
+      lock.lock();
+      if (--busy_ == 0) done_.notify_one();
+    }
+  }
+
+  void Work() {
+    try {
+      for (int64_t i; (i = next_.fetch_add(1)) < count_;) (*task_)(i);
+    } catch (...) {
+      std::lock_guard<std::mutex> lock(mutex_);
+      error_ = std::current_exception();
+      next_ = count_;  // nothing more is begun
+    }
   }
 
   std::vector<std::thread> threads_;
   std::mutex caller_, mutex_;
   std::condition_variable wake_, done_;
-  const std::function<void(int64_t, int)> *task_ = nullptr;
+  const std::function<void(int64_t)> *task_ = nullptr;
+  std::exception_ptr error_;
   int64_t count_ = 0;
   std::atomic<int64_t> next_{0};
   int busy_ = 0;
@@ -102,7 +117,9 @@ inline float *Scratch(int slot, int64_t floats) {
   thread_local Slot slots[8];
   Slot &s = slots[slot];
   if (s.size < floats) {
+    s.size = 0;
     s.data.reset(static_cast<float *>(std::aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64)));
+    if (!s.data) throw std::bad_alloc();
     s.size = floats;
   }
   return s.data.get();

@@ -35,8 +35,8 @@ inline void SumRow(const float *row, int64_t width, int64_t factor, float *to) {
   (factor == 1 ? SumRowBy<1> : factor == 2 ? SumRowBy<2> : factor == 4 ? SumRowBy<4> : SumRowBy<8>)(row, width, to);
 }
 
-// to = sums of a plane's squares of factor x factor; row: scratch of `width` floats.
-inline void SumSquares(const float *from, int64_t height, int64_t width, int64_t factor, float *row, float *to) {
+// to = sums of a plane's blocks of factor x factor values; row: scratch of `width` floats.
+inline void SumBlocks(const float *from, int64_t height, int64_t width, int64_t factor, float *row, float *to) {
   for (int64_t y = 0; y < height; y += factor, from += factor * width, to += width / factor) {
     std::copy_n(from, width, row);
     for (int64_t r = 1; r < factor; ++r) {
@@ -63,9 +63,10 @@ struct Plane {
   Plane(int64_t h, int64_t w) : height(h), width(w), stride(w + 2) {}
 
   int64_t pixels() const { return height * width; }
+  int64_t Pixels(int64_t step) const { return (height + step - 1) / step * ((width + step - 1) / step); }  // of Filter
   int64_t padded() const { return (height + 2) * stride + kTail; }
 
-  // A buffer for padded planes starts as zeros; Pad and Spread leave the border so.
+  // A buffer for padded planes starts as zeros; Pad and Dilate leave the border so.
   void Clear(float *to, int64_t planes) const { std::fill_n(to, planes * padded(), 0.0f); }
 
   void Pad(const float *from, float *to) const {
@@ -81,11 +82,11 @@ struct Plane {
     }
   }
 
-  // Pad of a plane made `step` times smaller: its values at every step-th place; the places between stay zero.
-  void Spread(const float *from, int64_t step, float *to) const {
+  // Pad of what Filter gives: its values at every step-th place; the places between stay zero.
+  void Dilate(const float *from, int64_t step, float *to) const {
     for (int64_t y = 0; y < height; y += step) {
       float *out = to + (y + 1) * stride + 1;
-      for (int64_t k = 0; k < width / step; ++k) out[k * step] = *from++;
+      for (int64_t k = 0; k < width; k += step) out[k] = *from++;
     }
   }
 

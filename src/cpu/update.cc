@@ -69,7 +69,7 @@ void Update(Tensors t) {
     *t[4 * n] *= rule.beta1, *t[4 * n + 1] *= rule.beta2;
     rule.rate *= std::sqrt(1 - *t[4 * n + 1]) / (1 - *t[4 * n]);
   }
-  Pool::Get().Run(n, [&](int64_t i, int) {
+  Pool::Get().Run(n, [&](int64_t i) {
     (corrected ? Adam : AdamWeightDecay)(rule, decay[i], sizes[i], t[i], t[n + i], t[2 * n + i], t[3 * n + i]);
   });
 }

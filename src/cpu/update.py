@@ -31,7 +31,7 @@ class FusedUpdate(nn.Cell):
         self.decay = ms.Tensor(np.array([weight_decay * is_decayed(p) for p in self.parameters], np.float32))
         betas = [value.asnumpy().item() for value in (optimizer.beta1, optimizer.beta2, optimizer.eps)]
         self.settings = ms.Tensor(np.array([1 / loss_scale, *betas], np.float32))
-        self.run = operator(library, f'{type(optimizer).__name__}Update', lambda *inputs: [[1]], lambda inputs: 1)
+        self.run = operator(library, f'{type(optimizer).__name__}Update', 0, lambda *_: [[1]])
 
     def construct(self, gradients):
         return self.run(*gradients, *self.parameters, *self.first, *self.second, *self.powers, self.step, self.rates,

@@ -5,7 +5,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from src.model import Same
+from src.model import Identity
 
 
 def _fold(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
@@ -13,7 +13,7 @@ def _fold(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
         bn.gamma, bn.beta, bn.moving_mean, bn.moving_variance))
     factor = gamma / np.sqrt(variance + bn.eps)
     weight = conv.weight.asnumpy() * factor[:, None, None, None]
-    return type(conv)(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, pad_mode='pad',
+    return nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, pad_mode='pad',
                       padding=conv.padding, group=conv.group, has_bias=True,
                       weight_init=ms.Tensor(weight.astype(np.float32)),
                       bias_init=ms.Tensor((beta - mean * factor).astype(np.float32)))
@@ -31,7 +31,7 @@ def fold_batch_norm(network: nn.Cell) -> None:
             if isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d):
                 folded = _fold(conv, bn)
                 folded.update_parameters_name(conv.weight.name.rsplit('weight', 1)[0])
-                cell._cells[name], cell._cells[bn_name] = folded, Same()
+                cell._cells[name], cell._cells[bn_name] = folded, Identity()
                 if isinstance(cell, nn.SequentialCell):
                     cell.cell_list = list(cell._cells.values())
     network.set_train(False)
