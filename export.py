@@ -3,9 +3,9 @@
     python export.py --device CPU --output litehrnet.mindir
 
 Input: float32 (N, 3, H, W), RGB, /255, minus ImageNet's mean, divided by its std; with --preprocess uint8 (N, H, W, 3).
-Output: float32 heatmaps (N, joints, H/4, W/4); with --decode (N, joints, 3): x, y in pixels of the input, score. BN is
-folded into the convolutions. Joint names and all else a caller must know stand in the file's metadata (ONNX) or
-user_info (MINDIR). Reads the checkpoint that training wrote unless --checkpoint names another.
+Output: float32 heatmaps (N, keypoints, H/4, W/4); with --decode (N, keypoints, 3): x, y in pixels of the input, score.
+BN is folded into the convolutions. Keypoint names and all else a caller must know stand in the file's metadata (ONNX)
+or user_info (MINDIR). Reads the checkpoint that training wrote unless --checkpoint names another.
 """
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--checkpoint', metavar='FILE', help='default: the one training wrote')
     parser.add_argument('--output', metavar='FILE', help='default: <model_config>.<format> beside the checkpoint')
     parser.add_argument('--batch_size', type=int, metavar='N',
-                        help='pictures per call; 0: any number (default: 0; AIR: 1)')
+                        help='images per call; 0: any number (default: 0; AIR: 1)')
     parser.add_argument('--file_format', choices=sorted(FORMATS), default='MINDIR', help='default: MINDIR')
     parser.add_argument('--preprocess', choices=COLOURS,
                         help='take uint8 crops (N, H, W, 3) with these channels; normalisation goes into the file')
     parser.add_argument('--decode', action='store_true',
-                        help='give joints, found by arg-max and quarter-pixel shift, in the place of heatmaps')
+                        help='give keypoints, found by arg-max and quarter-pixel shift, instead of heatmaps')
     options, experiment, config = parse(parser, argv)
     least = 1 if options.file_format == 'AIR' else 0
     batch_size = least if options.batch_size is None else options.batch_size

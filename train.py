@@ -90,7 +90,7 @@ def make_step(experiment: dict[str, Any], config: dict[str, Any], network: LiteH
         averages = build_network(config)
         if uses_kernels(experiment):
             accelerate(averages, experiment['cpu_threads'])
-        fill_network(averages, network_state(network), 'the network')
+        fill_network(averages, network_state(network))
     decay, scale, clip = (experiment[key] for key in ('weight_decay', 'loss_scale', 'clip_norm'))
     optimizer = make_optimizer(config['train']['optimizer'], network, rates[::together], decay)
     plain = not uses_kernels(experiment) or clip or together > 1 or averages is not None

@@ -1,4 +1,4 @@
-"""Official PyTorch checkpoints to MindSpore and back; the direction follows from the suffixes.
+"""Converts official PyTorch checkpoints to MindSpore and back; the direction follows from the suffixes.
 
     python tools/convert_checkpoint.py litehrnet_18_coco_256x192.pth litehrnet_18.ckpt
     python tools/convert_checkpoint.py checkpoints/litehrnet_18.ckpt litehrnet_18.pth
@@ -16,51 +16,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.common import errors
 from src.common.errors import InputError
-from src.weights.checkpoint import (
-    TORCH_SUFFIXES,
-    Architecture,
-    fill_network,
-    network_state,
-    read_state,
-    recognise,
-    save_network,
-    to_torch,
-)
-from src.weights.pth import write_pth
-
-COUNTED = ('.moving_mean', '.moving_variance')  # in MindSpore they are parameters, in the paper's counts not
-
-
-def convert(source: Path, target: Path, ema: bool = False) -> tuple[Architecture, int, int]:
-    """Converts one file; `target` appears whole or not at all.
-
-    Returns:
-        The network found, its number of trainable weights, and the entries written.
-
-    Raises:
-        InputError: the source can't be read or doesn't fit a Lite-HRNet exactly; the target can't be written.
-    """
-    state = read_state(source, ema)
-    try:
-        found = recognise({name: value.shape for name, value in state.items()})
-    except InputError as error:
-        raise InputError(f'{source}: {error}') from error
-    from src.model import LiteHRNet
-    network = LiteHRNet(stage_modules=found.stage_modules, stage_channels=found.stage_channels, module=found.module,
-                        num_joints=found.num_joints)
-    fill_network(network, state, source)
-    filled = network_state(network)
-    weights = sum(value.size for name, value in filled.items() if not name.endswith(COUNTED))
-    if target.suffix in TORCH_SUFFIXES:
-        filled = to_torch(filled)
-        write_pth(target, filled)
-    else:
-        save_network(network, target)
-    return found, weights, len(filled)
+from src.weights.checkpoint import TORCH_SUFFIXES
+from src.weights.convert import convert
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False,
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('source', type=Path, metavar='SRC', help='.pth, .pt or .ckpt file to read')

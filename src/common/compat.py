@@ -1,8 +1,6 @@
 """Differences between the MindSpore releases that this code runs on, each with the release it is for.
 
-The rest of the code asks for no version. Differences that one spelling serves are no entries: nothing here knows that
-1.10 lacks AdaptiveAvgPool2D on the CPU or that ResizeBilinear is gone in 2.8, as the network uses neither. Run on
-1.10.0, 2.0.0 and 2.8.0; a bound between two of them is a guess.
+The rest of the code asks for no version. Run on 1.10.0, 2.0.0 and 2.8.0; a bound between two of them is a guess.
 """
 from __future__ import annotations
 
@@ -20,18 +18,18 @@ SLOW_ON_CPU = ((2, 9, 0), (2, 10, 0))
 # Batch normalisation on the CPU moves its running variance towards the variance over n - 1 from 2.1 on, over n before.
 RUNNING_VARIANCE_DDOF = 1 if VERSION >= (2, 1) else 0
 
-# Formats that can be written for any number of pictures. The graphs that 1.10 and 2.0 write as ONNX hold the batch in
+# Formats that can be written for any number of images. The graphs that 1.10 and 2.0 write as ONNX hold the batch in
 # more places than can be freed (see src/deployment/onnx_graph.py); 2.0 fails on the slices of a MINDIR.
 FREE_BATCH = ('MINDIR', 'ONNX') if VERSION >= (2, 1) else () if VERSION >= (2,) else ('MINDIR',)
 
 
 def built_for(device: str) -> bool:
-    """Whether this build of MindSpore has the device ('CPU', 'GPU', 'Ascend'); there may be none in the machine."""
+    """Return whether this build of MindSpore has the device ('CPU', 'GPU', 'Ascend'); the machine may have none."""
     return device == 'CPU' or any((Path(ms.__file__).parent / 'lib/plugin').glob(f'libmindspore_{device.lower()}*'))
 
 
 def describe(device: str) -> str:
-    """One line for the start of a program: release, what it is built for, device; advice where that is slow."""
+    """Return a line for the start of a program: release, what it is built for, device; advice where that is slow."""
     devices = ', '.join(d for d in ('CPU', 'GPU', 'Ascend') if built_for(d))
     line = f'MindSpore {ms.__version__} (built for {devices}) on {device}'
     if device == 'CPU' and VERSION in SLOW_ON_CPU:
@@ -57,16 +55,16 @@ def _channels_of(x: ms.Tensor, start: int, stop: int) -> ms.Tensor:
 
 
 def _channels_of_1_10(x: ms.Tensor, start: int, stop: int) -> ms.Tensor:
-    number, _, height, width = x.shape  # -1 where the number of pictures is free
+    number, _, height, width = x.shape  # -1 where the number of images is free
     return ops.Slice()(x, (0, start, 0, 0), (number, stop - start, height, width))
 
 
 # (H, h) x (N, C, h, w) x (w, W) -> (N, C, H, W), and a range of channels of (N, C, H, W). With the plain spellings 1.10
-# can't export for any number of pictures: its matmul refuses that, its loader fails on the slice.
+# can't export for any number of images: its matmul refuses that, its loader fails on the slice.
 resample = _resample if VERSION >= (2,) else _resample_1_10
 channels_of = _channels_of if VERSION >= (2,) else _channels_of_1_10
 
 
 def sgd(groups: list[dict], learning_rate: ms.Tensor) -> nn.Optimizer:
-    """Gradient descent without momentum. (nn.SGD of 1.10 does not see the weight decay of parameter groups.)"""
+    """Return gradient descent without momentum. (nn.SGD of 1.10 does not see the weight decay of parameter groups.)"""
     return nn.SGD(groups, learning_rate) if VERSION >= (2,) else nn.Momentum(groups, learning_rate, momentum=0.0)

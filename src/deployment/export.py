@@ -1,7 +1,6 @@
 """Network to deployment file, described, reloaded and compared before the file gets its name."""
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from src.common.compat import FREE_BATCH
 from src.common.errors import InputError
 from src.common.files import atomic_path
 from src.cpu.cells import decelerate
-from src.deployment.runtime import open_file
+from src.deployment.runtime import Run, open_file
 from src.deployment.wrappers import ArgMax, Deployed, Normalise
 from src.mmpose.geometry import PIXEL_STD
 from src.mmpose.heatmap import decode
@@ -25,17 +24,17 @@ from src.model import STRIDE
 FORMATS = {'MINDIR': '.mindir', 'ONNX': '.onnx', 'AIR': '.air'}
 COLOURS = ('rgb', 'bgr')
 TOLERANCE = 1e-3  # of the largest heatmap value; float32 rounding in another order stays far below
-MOVED = 0.05  # share of joints that may move: where two pixels are equal but for rounding, either may be the peak
+MAX_MOVED = 0.05  # share of keypoints that may move: of two pixels equal but for rounding either may be the peak
 
 
 def describe(config: dict[str, Any], model_config: str, batch_size: int, preprocess: str | None,
              decoded: bool) -> dict[str, Any]:
-    """What a user of an exported file must know, and `src.prediction.load_model` reads; fit for JSON.
+    """Return what a user of an exported file must know, and `src.prediction.load_model` reads; fit for JSON.
 
     Args:
         config: a resolved configuration.
         model_config: its name.
-        batch_size: pictures per call; 0: any number.
+        batch_size: images per call; 0: any number.
         preprocess: see `export_network`.
         decoded: likewise.
     """
@@ -52,7 +51,7 @@ def describe(config: dict[str, Any], model_config: str, batch_size: int, preproc
 
 def export_network(network: nn.Cell, output: Path, file_format: str, config: dict[str, Any], model_config: str, *,
                    batch_size: int = 0, preprocess: str | None = None, decoded: bool = False) -> dict[str, float]:
-    """Writes `output`, and proves it on random pictures against the network and NumPy.
+    """Write `output`, and return how far it is from the network on random images.
 
     Args:
         network: in inference mode, BN folded or not. Kernels of `src.cpu`, which no file can hold, are taken out of it.
@@ -60,9 +59,9 @@ def export_network(network: nn.Cell, output: Path, file_format: str, config: dic
         file_format: 'MINDIR', 'ONNX', or 'AIR' (Ascend alone can write and run it: not compared).
         config: the network's resolved configuration.
         model_config: its name.
-        batch_size: pictures per call; 0 for any number (not AIR).
+        batch_size: images per call; 0 for any number (not AIR).
         preprocess: 'rgb' or 'bgr': take uint8 crops (N, H, W, 3) with these channels, and normalise them inside.
-        decoded: give joints (N, K, 3): x, y in input pixels by the `default` decoding, and score; not heatmaps.
+        decoded: give keypoints (N, K, 3): x, y in input pixels by the `default` decoding, and score; not heatmaps.
 
     Returns:
         The largest differences: of 'heatmaps', or of 'scores' and 'pixels'; {} for AIR.
@@ -77,42 +76,38 @@ def export_network(network: nn.Cell, output: Path, file_format: str, config: dic
     crops = np.random.default_rng(0).integers(0, 256, (max(3, batch_size), *config['data']['image_size'][::-1], 3),
                                               np.uint8)
     images = normalised(crops[..., ::-1] if preprocess == 'bgr' else crops, description)
-    given = crops if preprocess else images
+    inputs = crops if preprocess else images
     with atomic_path(output) as temporary:
-        names = [(parameter, parameter.name) for parameter in network.get_parameters()]
-        wrapped = Deployed(network, before, after).set_train(False)
-        try:
-            _write(wrapped, temporary, file_format, given, description)
-        finally:
-            for parameter, name in names:  # the cell around the network renamed them
-                parameter.name = name
+        _write(Deployed(network, before, after).set_train(False), temporary, file_format, inputs, description)
         if file_format == 'AIR':
             return {}
         heatmaps = network(Tensor(images)).asnumpy()
-        return compare(open_file(temporary)[0], given, heatmaps, batch_size, decoded, output)
+        return compare(open_file(temporary)[0], inputs, heatmaps, batch_size, decoded, output)
 
 
 def normalised(crops: np.ndarray, description: dict[str, Any]) -> np.ndarray:
-    """uint8 RGB crops (N, H, W, 3) as the network takes them, float32 (N, 3, H, W)."""
+    """Return uint8 RGB crops (N, H, W, 3) as the network takes them, float32 (N, 3, H, W)."""
     mean, std = (np.array(description[key], np.float64).reshape(3, 1, 1) for key in ('mean', 'std'))
     factor, offset = (1 / std / 255).astype(np.float32), (-mean / std).astype(np.float32)
     return np.stack([to_planes(np.ascontiguousarray(crop), factor, offset) for crop in crops])
 
 
-def _write(network: nn.Cell, path: Path, file_format: str, given: np.ndarray, description: dict[str, Any]) -> None:
+def _write(network: nn.Cell, path: Path, file_format: str, inputs: np.ndarray, description: dict[str, Any]) -> None:
     batch, mode = description['batch_size'], path.stat().st_mode
     if not batch and file_format not in FREE_BATCH:
-        raise InputError(f'{file_format} for any number of pictures: not from MindSpore {ms.__version__}; '
+        raise InputError(f'{file_format} for any number of images: not from MindSpore {ms.__version__}; '
                          'give a number with --batch_size')
     if file_format == 'ONNX':
         try:
-            edit = importlib.import_module('src.deployment.onnx_graph').edit_file
+            from src.deployment.onnx_graph import edit_file
         except ImportError as error:
             raise InputError(f'ONNX export needs the package onnx ({error}): '
                              'pip install -r requirements-onnx.txt') from error
-        example = Tensor(given[:max(1, batch)])  # MindSpore writes fixed batches only; edit_file frees it
+        example = Tensor(inputs[:max(1, batch)])  # MindSpore writes fixed batches only; edit_file frees it
+    elif batch:
+        example = Tensor(inputs[:batch])
     else:
-        example = Tensor(given[:batch]) if batch else Tensor(shape=[None, *given.shape[1:]], dtype=Tensor(given).dtype)
+        example = Tensor(shape=[None, *inputs.shape[1:]], dtype=Tensor(inputs).dtype)
     try:
         ms.export(network, example, file_name=str(path), file_format=file_format)
     except (RuntimeError, ValueError) as error:
@@ -120,7 +115,7 @@ def _write(network: nn.Cell, path: Path, file_format: str, given: np.ndarray, de
                          f'{str(error).strip().splitlines()[0]}') from error
     path.chmod(mode)  # MindSpore leaves it read-only
     if file_format == 'ONNX':
-        edit(path, batch, description)
+        edit_file(path, batch, description)
     elif file_format == 'MINDIR' and 'user_info' in ModelProto.DESCRIPTOR.fields_by_name:
         model = ModelProto.FromString(path.read_bytes())
         for key, value in description.items():
@@ -128,23 +123,23 @@ def _write(network: nn.Cell, path: Path, file_format: str, given: np.ndarray, de
         path.write_bytes(model.SerializeToString())
 
 
-def compare(run: Any, given: np.ndarray, heatmaps: np.ndarray, batch_size: int, decoded: bool,
+def compare(run: Run, inputs: np.ndarray, heatmaps: np.ndarray, batch_size: int, decoded: bool,
             output: Path) -> dict[str, float]:
-    """Largest differences between what a file and the network make of the same pictures, in batches of two sizes.
+    """Return the largest differences between a file and the network on the same images, in batches of two sizes.
 
     Args:
         run: the opened file.
-        given: its input.
+        inputs: the file's.
         heatmaps: the network's.
         batch_size: of the file; 0: any.
-        decoded: it gives joints.
+        decoded: it gives keypoints.
         output: its name to be.
 
     Raises:
         InputError: they differ by more than rounding.
     """
-    sizes = (batch_size,) if batch_size else (1, len(given))
-    found = [run(given[:size]) for size in sizes]
+    sizes = (batch_size,) if batch_size else (1, len(inputs))
+    found = [run(inputs[:size]) for size in sizes]
     if not decoded:
         differences = {'heatmaps': max(float(np.abs(part - heatmaps[:len(part)]).max()) for part in found)}
         worst = differences['heatmaps']
@@ -154,7 +149,7 @@ def compare(run: Any, given: np.ndarray, heatmaps: np.ndarray, batch_size: int, 
         distance = np.concatenate([np.abs(part[..., :2] - points[:len(part)]).max(-1).ravel() for part in found])
         worst = max(float(np.abs(part[..., 2:] - scores[:len(part)]).max()) for part in found)
         differences = {'scores': worst, 'pixels': float(distance.max())}
-        if not (distance > 0.01).mean() <= MOVED:
+        if not (distance > 0.01).mean() <= MAX_MOVED:
             worst = float('nan')
     if not worst <= TOLERANCE * max(1.0, float(np.abs(heatmaps).max())):
         raise InputError(f'{output}: the reloaded file differs from the network by {differences}; not written')

@@ -1,4 +1,4 @@
-"""BN folded into the convolution before it: the same outputs with half the operators, for inference only."""
+"""BN folded into the convolution before it: the same outputs from half the operators, for inference alone."""
 from __future__ import annotations
 
 import mindspore as ms
@@ -14,13 +14,13 @@ def _fold(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
     factor = gamma / np.sqrt(variance + bn.eps)
     weight = conv.weight.asnumpy() * factor[:, None, None, None]
     return nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, pad_mode='pad',
-                      padding=conv.padding, group=conv.group, has_bias=True,
-                      weight_init=ms.Tensor(weight.astype(np.float32)),
-                      bias_init=ms.Tensor((beta - mean * factor).astype(np.float32)))
+                     padding=conv.padding, group=conv.group, has_bias=True,
+                     weight_init=ms.Tensor(weight.astype(np.float32)),
+                     bias_init=ms.Tensor((beta - mean * factor).astype(np.float32)))
 
 
 def fold_batch_norm(network: nn.Cell) -> None:
-    """Replaces, in place, each convolution directly followed by a BN by one convolution with bias.
+    """Replace, in place, each convolution directly followed by a BN by one convolution with bias.
 
     A cell's children are taken in their order, which in this network is the order they run in. The trained
     parameters are gone afterwards: load the checkpoint first, and don't save.

@@ -1,7 +1,7 @@
 """The graph that MindSpore writes as ONNX, rewritten in the operators that ONNX runtimes are fast at.
 
 MindSpore spells a channel shuffle as a sequence, nearest upsampling as a broadcast over six axes (fast there, slow
-here) and fixes the batch. The rewritten graph computes the same values for any number of pictures; blocked
+here) and fixes the batch. The rewritten graph computes the same values for any number of images; blocked
 convolution layouts of the runtime carry on through it.
 """
 from __future__ import annotations
@@ -19,7 +19,7 @@ BATCH = 'batch'
 
 
 class Graph:
-    """Nodes by what they make and what they take, and constants by name."""
+    """An ONNX graph's nodes by their outputs and their inputs, and its constants by name."""
 
     def __init__(self, graph: GraphProto) -> None:
         self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -41,20 +41,20 @@ class Graph:
                 self.takers.setdefault(name, []).append(node)
 
     def name(self, name: str) -> str:
-        """What a value is called by now."""
+        """Return what a value is called by now."""
         return self.renamed.get(name, name)
 
     def constant(self, name: str, value: np.ndarray) -> str:
-        """Adds a constant and returns its name."""
+        """Add a constant and return its name."""
         self.constants[name] = value
         return name
 
     def replace(self, node: NodeProto, *new: NodeProto) -> None:
-        """Puts nodes in the place of one; those that made its inputs alone fall away in `write`."""
+        """Put nodes in the place of one; those that made its inputs alone are dropped in `write`."""
         self.replaced[node.output[0]] = list(new)
 
     def write(self, graph: GraphProto) -> None:
-        """Puts what the outputs need, and nothing else, into `graph`."""
+        """Put what the outputs need, and nothing else, into `graph`."""
         nodes = [new for node in self.nodes for new in self.replaced.get(node.output[0], [node])]
         needed, kept = {output.name for output in graph.output}, []
         for node in reversed(nodes):
@@ -69,7 +69,7 @@ class Graph:
 
 
 def upsampling(graph: Graph) -> None:
-    """Reshape + Reshape + broadcast Add or Mul + Reshape -> Resize + Add or Mul."""
+    """Rewrite Reshape + Reshape + broadcast Add or Mul + Reshape as Resize + Add or Mul."""
     for node in graph.nodes:
         parts = [graph.maker.get(name) for name in node.input]
         if node.op_type not in ('Add', 'Mul') or any(part is None or part.op_type != 'Reshape' for part in parts):
@@ -91,7 +91,7 @@ def upsampling(graph: Graph) -> None:
 
 
 def shuffles(graph: Graph) -> None:
-    """SequenceConstruct + ConcatFromSequence -> Unsqueeze + Concat."""
+    """Rewrite SequenceConstruct + ConcatFromSequence as Unsqueeze + Concat."""
     for node in graph.nodes:
         if node.op_type != 'ConcatFromSequence':
             continue
@@ -103,7 +103,7 @@ def shuffles(graph: Graph) -> None:
 
 
 def means(graph: Graph) -> None:
-    """ReduceMean over a picture -> GlobalAveragePool."""
+    """Rewrite ReduceMean over an image as GlobalAveragePool."""
     for node in graph.nodes:
         axes = next((list(attribute.ints) for attribute in node.attribute if attribute.name == 'axes'), None)
         if node.op_type == 'ReduceMean' and axes == [2, 3]:
@@ -111,7 +111,7 @@ def means(graph: Graph) -> None:
 
 
 def simplify(model: ModelProto) -> None:
-    """Rewrites a model of `ms.export`, in place."""
+    """Rewrite a model of `ms.export`, in place."""
     graph = Graph(model.graph)
     for rewrite in (upsampling, shuffles, means):
         rewrite(graph)
@@ -119,11 +119,11 @@ def simplify(model: ModelProto) -> None:
 
 
 def edit_file(path: Path, batch_size: int, description: dict[str, Any]) -> None:
-    """Simplifies an ONNX file of `ms.export`, in place, and writes its description into it.
+    """Simplify an ONNX file of `ms.export`, in place, and write its description into it.
 
     Args:
         path: the file.
-        batch_size: pictures per call; 0 frees it.
+        batch_size: images per call; 0 frees it.
         description: goes into the file's metadata, each value as JSON.
     """
     model = onnx.load(str(path))

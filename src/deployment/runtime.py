@@ -1,5 +1,6 @@
-"""Exported files as functions: opened once, run on NumPy arrays, with the description that `src.deployment.export`
-wrote into them: keys with values in JSON, in MINDIR's user_info and ONNX's metadata.
+"""Exported files as functions on NumPy arrays, with the description that `src.deployment.export` wrote into them.
+
+A description is keys with values in JSON, in MINDIR's user_info and ONNX's metadata.
 """
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ Run = Callable[[np.ndarray], np.ndarray]
 
 
 def fixed_batch(run: Run, size: int) -> Run:
-    """`run`, which takes `size` pictures, for any number: in parts, the last filled up with zeros."""
+    """Return `run`, which takes `size` images, for any number: in parts, the last filled up with zeros."""
     def run_parts(images: np.ndarray) -> np.ndarray:
         parts = []
         for start in range(0, len(images), size):
@@ -34,7 +35,7 @@ def fixed_batch(run: Run, size: int) -> Run:
 
 
 def open_file(path: Path) -> tuple[Run, dict[str, Any]]:
-    """A `.mindir` or `.onnx` file as a function of any number of pictures, and its description.
+    """Return a `.mindir` or `.onnx` file as a function of any number of images, and its description.
 
     The description is what `src.deployment.export.describe` made; {} for a file from elsewhere.
 
@@ -71,13 +72,13 @@ def _open_onnx(path: Path) -> tuple[Run, dict[str, Any]]:
         session = runtime.InferenceSession(str(path), providers=runtime.get_available_providers())
     except Exception as error:  # of many kinds, all of them its own
         raise InputError(f'{path}: not readable by onnxruntime {runtime.__version__}; export it again') from error
-    taken = session.get_inputs()[0]
+    first = session.get_inputs()[0]
 
     def run(images: np.ndarray) -> np.ndarray:
-        return session.run(None, {taken.name: np.ascontiguousarray(images)})[0]
+        return session.run(None, {first.name: np.ascontiguousarray(images)})[0]
 
     description = _description(session.get_modelmeta().custom_metadata_map)
-    return (fixed_batch(run, taken.shape[0]) if isinstance(taken.shape[0], int) else run), description
+    return (fixed_batch(run, first.shape[0]) if isinstance(first.shape[0], int) else run), description
 
 
 def _description(metadata: dict[str, str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a caller would do around the network, put inside it for export: normalisation before, arg-max after."""
+"""What a caller does around the network, as cells for the exported file: normalisation before, arg-max after."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class Normalise(nn.Cell):
 
 
 class ArgMax(nn.Cell):
-    """Heatmaps (N, K, H, W) to joints (N, K, 3): x and y in pixels of the network's input, and the peak's height.
+    """Heatmaps (N, K, H, W) to keypoints (N, K, 3): x and y in pixels of the network's input, and the peak's height.
 
     The same as `src.mmpose.heatmap.decode` by its `default` method: a quarter heatmap pixel towards the higher
     neighbour; (-1, -1) heatmap pixels where no value is positive. Picking single values is spelled as a product with
@@ -62,7 +62,7 @@ class ArgMax(nn.Cell):
         self.y = ms.Tensor((places // width)[None, None])
 
     def slope(self, maps: ms.Tensor, mask: ms.Tensor, step: int) -> ms.Tensor:
-        """Sign of (value `step` places further - value `step` places before), at the mask's place."""
+        """Return the sign of (value `step` places further - value `step` places before), at the mask's place."""
         after = self.sum(maps[:, :, step:] * mask[:, :, :-step], 2)
         before = self.sum(maps[:, :, :-step] * mask[:, :, step:], 2)
         return self.cast(self.greater(after, before), ms.float32) - self.cast(self.less(after, before), ms.float32)
@@ -91,7 +91,7 @@ class Deployed(nn.Cell):
     """
 
     def __init__(self, network: nn.Cell, before: nn.Cell | None, after: nn.Cell | None) -> None:
-        super().__init__()
+        super().__init__(auto_prefix=False)  # the network's parameters keep their names
         self.before, self.network, self.after = before, network, after
 
     def construct(self, x):

@@ -1,7 +1,7 @@
 """Weights between files and networks: official PyTorch `.pth` and MindSpore `.ckpt`.
 
-A network's parameters bear the official names, but for BN, which MindSpore words differently (`BN_NAMES`); PyTorch's
-counter `num_batches_tracked` has no counterpart. Every entry of a file must find its parameter and the reverse.
+A network's parameters have the official names, except BN's (`BN_NAMES`); PyTorch's counter `num_batches_tracked` has no
+counterpart. Every entry of a file must find its parameter and the reverse.
 Names and shapes are handled with numpy; MindSpore is imported where a network is filled or saved.
 """
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Architecture:
-    """What tells one Lite-HRNet from another; the fields are arguments of `src.model.LiteHRNet`."""
+    """What distinguishes one Lite-HRNet from another; the fields are arguments of `src.model.LiteHRNet`."""
 
     stage_modules: tuple[int, ...]
     stage_channels: tuple[int, ...]
@@ -48,7 +48,7 @@ class Architecture:
 
     @property
     def name(self) -> str:
-        """'litehrnet_18' and its like where published, else a description."""
+        """Return 'litehrnet_18' and its like where published, else a description."""
         family = PUBLISHED.get((self.module, self.stage_channels))
         if family and self.stage_modules in DEPTHS:
             return f'{family}_{DEPTHS[self.stage_modules]}'
@@ -62,7 +62,7 @@ def _some(names: Iterable[str], count: int = 4) -> str:
 
 
 def recognise(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
-    """Reads from parameter names and shapes (of either kind) which network they belong to.
+    """Return the architecture that parameter names and shapes (of either kind) belong to.
 
     Raises:
         InputError: they are not of a Lite-HRNet with its head.
@@ -81,9 +81,9 @@ def recognise(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
     if lite == naive or sorted(votes) != list(range(len(modules) + 1)) or sorted(modules) != list(range(len(modules))):
         raise InputError('no Lite-HRNet: its stages and head are not among the '
                          f'{len(shapes)} entries ({_some(shapes) or "none"}); give a Lite-HRNet checkpoint')
-    lost = set(HEAD) - set(shapes)
-    if lost:
-        raise InputError(f'missing {_some(lost)} (a backbone without its head?); give a checkpoint of a whole network')
+    absent = set(HEAD) - set(shapes)
+    if absent:
+        raise InputError(f'missing {_some(absent)} (a backbone without head?); give a checkpoint of a whole network')
     widths = tuple(votes[p].most_common(1)[0][0] for p in sorted(votes, reverse=True))  # projects go from low to high
     return Architecture(tuple(modules[s] for s in sorted(modules)), widths, 'LITE' if lite else 'NAIVE',
                         next(iter(shapes[HEAD[0]]), 0))
@@ -106,13 +106,13 @@ def _official(entries: Mapping[str, object]) -> dict[str, object]:
         if official.startswith('data_preprocessor.') or official == 'steps':  # MMPose 1.x, mmengine's EMA counter
             continue
         if official in named:
-            raise InputError(f'{official} stands twice in the checkpoint (once as {name}); remove one')
+            raise InputError(f'duplicate entry {official} (also as {name}); remove one')
         named[official] = value
     return named
 
 
 def official_state(raw: Mapping[str, object], ema: bool = False) -> dict[str, np.ndarray]:
-    """Finds the weights in a PyTorch checkpoint and gives them their official names.
+    """Return the weights in a PyTorch checkpoint under their official names.
 
     Understands MMPose 0.x and 1.x names, wrappers and `module.` prefixes. Moving averages (EMA) are separate entries:
     `ema_state_dict` (mmengine), `state_dict_ema` (timm), or `ema_` + name with `_` for `.` among the weights
@@ -124,7 +124,7 @@ def official_state(raw: Mapping[str, object], ema: bool = False) -> dict[str, np
         ema: take the entries stored under EMA names.
 
     Raises:
-        InputError: an entry is no tensor, stands twice, or EMA is asked for and not there.
+        InputError: an entry is no tensor or a duplicate, or EMA is asked for and absent.
     """
     wrapper = next((key for key in WRAPPERS if isinstance(raw.get(key), Mapping)), None)
     ema_wrapper = next((key for key in EMA_WRAPPERS if isinstance(raw.get(key), Mapping)), None)
@@ -143,23 +143,23 @@ def official_state(raw: Mapping[str, object], ema: bool = False) -> dict[str, np
         flat = {f'ema_{name.replace(".", "_")}': name for name in plain}
         state = {**plain, **{flat.get(name, name): value for name, value in averages.items()}}
     else:
-        raise InputError('no EMA weights in the checkpoint; leave --ema away')
-    odd = {f'{name} ({value!r:.40})' for name, value in state.items() if not isinstance(value, np.ndarray)}
-    if odd:
-        raise InputError(f'not weights: {_some(odd)}; the file must hold a state_dict of tensors')
+        raise InputError('no EMA weights in the checkpoint; omit --ema')
+    others = {f'{name} ({value!r:.40})' for name, value in state.items() if not isinstance(value, np.ndarray)}
+    if others:
+        raise InputError(f'not weights: {_some(others)}; the file must hold a state_dict of tensors')
     return state
 
 
 def to_mindspore(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Official names to ours: BN entries renamed, counters dropped. Names that are no BN's stay as they are.
+    """Return weights of official names under ours: BN entries renamed, counters dropped, all else as it is.
 
     Raises:
         InputError: some BN layers have their counter and others not.
     """
     stems = {name.rpartition('.')[0] for name in state if name.endswith(('.running_mean', '.running_var'))}
-    lost = [f'{stem}.{COUNTER}' for stem in stems if f'{stem}.{COUNTER}' not in state]
-    if 0 < len(lost) < len(stems):  # files from before PyTorch 0.4.1 have none
-        raise InputError(f'{len(lost)} missing: {_some(lost)}; the checkpoint is damaged')
+    absent = [f'{stem}.{COUNTER}' for stem in stems if f'{stem}.{COUNTER}' not in state]
+    if 0 < len(absent) < len(stems):  # files from before PyTorch 0.4.1 have none
+        raise InputError(f'{len(absent)} missing: {_some(absent)}; the checkpoint is damaged: fetch it again')
     named = {}
     for name, value in state.items():
         stem, _, leaf = name.rpartition('.')
@@ -176,7 +176,7 @@ def _torch_name(name: str) -> str:
 
 
 def to_torch(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Our names to the official ones, in PyTorch's order inside each BN; counters become int64 zeros."""
+    """Return weights under the official names, in PyTorch's order inside each BN; counters are int64 zeros."""
     state: dict[str, np.ndarray] = {}
     for name, value in params.items():
         stem, _, leaf = name.rpartition('.')
@@ -189,7 +189,7 @@ def to_torch(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def read_state(path: Path | str, ema: bool = False) -> dict[str, np.ndarray]:
-    """Reads a `.pth` or `.ckpt` file into arrays under our names.
+    """Return the arrays of a `.pth` or `.ckpt` file under our names.
 
     Raises:
         InputError: the file is absent, damaged, of another kind, or not a state_dict.
@@ -204,7 +204,7 @@ def read_state(path: Path | str, ema: bool = False) -> dict[str, np.ndarray]:
     if path.suffix != '.ckpt':
         raise InputError(f'{path}: unknown suffix {path.suffix!r}; give a .ckpt, .pth or .pt file')
     if ema:
-        raise InputError(f'{path}: a .ckpt file has no EMA weights; leave --ema away')
+        raise InputError(f'{path}: a .ckpt file has no EMA weights; omit --ema')
     if not path.is_file():
         raise InputError(f'{path}: no such file; check the path')
     check_digest(path)
@@ -216,70 +216,85 @@ def read_state(path: Path | str, ema: bool = False) -> dict[str, np.ndarray]:
 
 
 def network_state(network: nn.Cell) -> dict[str, np.ndarray]:
-    """Copies of a network's parameters by name, in the order of the official checkpoints."""
+    """Return copies of a network's parameters by name, in the order of the official checkpoints."""
     return {name: parameter.asnumpy().copy() for name, parameter in network.parameters_and_names()}
 
 
-def fill_network(network: nn.Cell, state: Mapping[str, np.ndarray], path: Path | str, *,
-                 new_head: bool = False) -> str | None:
-    """Puts `state` (as from `read_state`) into a network, all of it or, after an error, nothing.
+def _architecture(shapes: Mapping[str, tuple[int, ...]], path: Path | str) -> Architecture:
+    try:
+        return recognise(shapes)
+    except InputError as error:
+        raise InputError(f'{path}: {error}') from error
+
+
+def _shapes(values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in values.items()}
+
+
+def require_fit(network: nn.Cell, state: Mapping[str, np.ndarray], path: Path | str) -> None:
+    """Compare `state` (as from `read_state`) with a network's parameters.
 
     Args:
-        network: what is filled.
+        network: what is to be filled.
         state: arrays by name.
-        path: the file they are from, for messages.
-        new_head: with another number of joints in `state`, leave the last layer as it is and fill the rest.
-
-    Returns:
-        Where `new_head` was made use of, what to tell the user.
+        path: the file they are from.
 
     Raises:
         InputError: `state` is of another network, or has unknown, missing, misshapen or non-finite entries.
     """
-    import mindspore as ms
-    parameters = dict(network.parameters_and_names())
-    shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
-    wrong = _mismatches(shapes, state)
-    if wrong:
-        try:
-            held, wanted = recognise({name: value.shape for name, value in state.items()}), recognise(shapes)
-        except InputError as error:
-            raise InputError(f'{path}: {error}') from error
-        if new_head and set(wrong) == {'misshapen'} and replace(held, num_joints=wanted.num_joints) == wanted:
-            kept = {name: value for name, value in state.items() if name not in HEAD}
-            fill_network(network, {**network_state(network), **kept}, path)
-            return (f'{path}: has {held.num_joints} joints, this training {wanted.num_joints}: '
-                    f'{HEAD[0].rpartition(".")[0]} begins anew, all else is kept')
-        if held != wanted:
-            raise InputError(f'{path}: holds {held.name} ({held.num_joints} joints), the network is {wanted.name} '
-                             f'({wanted.num_joints} joints); choose the model_config of that name')
-        spell = _torch_name if Path(path).suffix in TORCH_SUFFIXES else str
-        listed = '; '.join(f'{len(names)} {kind}: {_some(map(spell, names))}' for kind, names in wrong.items())
-        raise InputError(f'{path}: does not fit {wanted.name}: {listed}')
-    for name, parameter in parameters.items():
-        parameter.set_data(ms.Tensor(np.ascontiguousarray(state[name], np.float32)))
-    return None
-
-
-def _mismatches(shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
+    shapes = _shapes(dict(network.parameters_and_names()))
     common = shapes.keys() & state.keys()
-    wrong = {'unknown': state.keys() - shapes.keys(), 'missing': shapes.keys() - state.keys(),
-             'misshapen': [name for name in common if state[name].shape != shapes[name]],
-             'not finite': [name for name in common if not np.isfinite(state[name]).all()]}
-    return {kind: list(names) for kind, names in wrong.items() if names}
+    faults = {'unknown': state.keys() - shapes.keys(), 'missing': shapes.keys() - state.keys(),
+              'misshapen': {name for name in common if state[name].shape != shapes[name]},
+              'not finite': {name for name in common if not np.isfinite(state[name]).all()}}
+    if not any(faults.values()):
+        return
+    held, wanted = _architecture(_shapes(state), path), recognise(shapes)
+    if held != wanted:
+        raise InputError(f'{path}: holds {held.name} ({held.num_joints} joints), the network is {wanted.name} '
+                         f'({wanted.num_joints} joints); choose the model_config of that name')
+    spell = _torch_name if Path(path).suffix in TORCH_SUFFIXES else str
+    listed = '; '.join(f'{len(names)} {kind}: {_some(map(spell, names))}' for kind, names in faults.items() if names)
+    raise InputError(f'{path}: does not fit {wanted.name}: {listed}')
+
+
+def fill_network(network: nn.Cell, state: Mapping[str, np.ndarray]) -> None:
+    """Put arrays into all parameters of a network that they fit (see `require_fit`)."""
+    import mindspore as ms
+    for name, parameter in network.parameters_and_names():
+        parameter.set_data(ms.Tensor(np.ascontiguousarray(state[name], np.float32)))
 
 
 def load_network(network: nn.Cell, path: Path | str, ema: bool = False, *, new_head: bool = False) -> str | None:
-    """Fills a network from a `.ckpt` or an official `.pth` file; `new_head` and what is returned as `fill_network`'s.
+    """Fill a network from a `.ckpt` or an official `.pth` file, with all of it or, after an error, nothing.
+
+    Args:
+        network: what is filled.
+        path: the file.
+        ema: see `official_state`.
+        new_head: where the file is of another number of keypoints, leave the last layer as it is and fill the rest.
+
+    Returns:
+        Where `new_head` was made use of, a line that says so.
 
     Raises:
-        InputError: as `read_state` and `fill_network`.
+        InputError: as `read_state` and `require_fit`.
     """
-    return fill_network(network, read_state(path, ema), path, new_head=new_head)
+    state, message = read_state(path, ema), None
+    if new_head:
+        own = network_state(network)
+        held, wanted = _architecture(_shapes(state), path), recognise(_shapes(own))
+        if held != wanted and replace(held, num_joints=wanted.num_joints) == wanted:
+            state.update({name: own[name] for name in HEAD})
+            message = (f'{path}: has {held.num_joints} joints, this training {wanted.num_joints}: '
+                       f'{HEAD[0].rpartition(".")[0]} begins anew, all else is kept')
+    require_fit(network, state, path)
+    fill_network(network, state)
+    return message
 
 
 def save_network(network: nn.Cell, path: Path | str) -> None:
-    """Writes the network's parameters, nothing else, to `path` (ends in .ckpt), whole or not at all; and its checksum.
+    """Write the network's parameters, nothing else, to `path` (ends in .ckpt), whole or not at all; and its checksum.
 
     Raises:
         InputError: the folder can't be written to.

@@ -28,7 +28,7 @@ STORAGES = {'Double': '<f8', 'Float': '<f4', 'Half': '<f2', 'BFloat16': 'bfloat1
 
 
 class Foreign:
-    """Stands for an object of a class that tensors don't need; swallows whatever the pickle does to it."""
+    """An object of a class that tensors don't need; it swallows whatever the pickle does to it."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Foreign:
         return object.__new__(cls)
@@ -46,10 +46,10 @@ class Foreign:
         pass
 
     def append(self, value: Any) -> None:
-        """Swallows an item."""
+        """Swallow an item."""
 
     def extend(self, values: Any) -> None:
-        """Swallows items."""
+        """Swallow items."""
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__}>'
@@ -76,18 +76,20 @@ KNOWN = {('collections', 'OrderedDict'): OrderedDict, ('torch', 'Size'): tuple,
 
 
 class _Unpickler(pickle.Unpickler):
-    """Rebuilds dicts, lists and tensors. `storage(key, dtype, count)` gives a storage's values as a flat array."""
+    """Rebuild dicts, lists and tensors; `storage(key, dtype, count)` returns a storage's values as a flat array."""
 
     def __init__(self, file: BinaryIO, storage: Callable[[str, np.dtype, int], np.ndarray]) -> None:
         super().__init__(file, encoding='utf-8')
         self.storage = storage
 
     def find_class(self, module: str, name: str) -> Any:
+        """Return what a name in the file stands for: a known name's meaning or an inert class."""
         if module == 'torch' and name.endswith('Storage') and name[:-7] in STORAGES:
             return STORAGES[name[:-7]]
         return KNOWN.get((module, name)) or type(f'{module}.{name}', (Foreign,), {})
 
     def persistent_load(self, pid: tuple) -> Any:
+        """Return the storage that an id in the file names, as (values, kind)."""
         if pid[0] != 'storage':
             return pid[1]
         kind, key, count = pid[1], pid[2], pid[4]
@@ -141,7 +143,7 @@ def _read_legacy(path: Path) -> Any:
 
 
 def read_pth(path: Path | str) -> dict:
-    """Reads a checkpoint as `torch.load` would, tensors as numpy arrays of their own (bfloat16 as float32).
+    """Return a checkpoint as `torch.load` does, tensors as numpy arrays of their own (bfloat16 as float32).
 
     What is no tensor, number, string, dict or list (run logs, optimizer classes) becomes a `Foreign`.
 
@@ -152,7 +154,7 @@ def read_pth(path: Path | str) -> dict:
     try:
         raw = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
     except OSError as error:
-        raise InputError(f'{path}: cannot be read ({error.strerror})') from error
+        raise InputError(f'{path}: cannot be read ({error.strerror}); check the path') from error
     except Exception as error:  # a damaged pickle can raise anything
         raise InputError(f'{path}: not a whole PyTorch checkpoint; fetch it again '
                          f'({type(error).__name__}: {" ".join(str(error).split())})') from error
@@ -166,7 +168,7 @@ def _global(module: str, name: str) -> bytes:
 
 
 def _pickled(value: Any) -> bytes:
-    """Pickle protocol 2 of a value without PyTorch at hand; opcodes as in Python's pickletools."""
+    """Return a value in pickle protocol 2, without PyTorch; opcodes as in Python's pickletools."""
     if isinstance(value, bool):
         return b'\x88' if value else b'\x89'
     if isinstance(value, int):
@@ -194,18 +196,17 @@ class _Record:
                         + _pickled(array.shape) + _pickled(strides) + _pickled(False) + _pickled(OrderedDict()) + b'tR')
 
 
-def write_pth(path: Path | str, state_dict: Mapping[str, np.ndarray], meta: Mapping[str, Any] | None = None) -> None:
-    """Writes `{'state_dict': ..., 'meta': ...}` in the zip format; `torch.load(weights_only=True)` reads it.
+def write_pth(path: Path | str, state_dict: Mapping[str, np.ndarray]) -> None:
+    """Write `{'state_dict': ..., 'meta': {}}` in the zip format; `torch.load(weights_only=True)` reads it.
 
     Args:
         path: file to write, as a whole or not at all.
         state_dict: arrays by name, in the order wanted; any dtype of `STORAGES` but bfloat16.
-        meta: strings, int32 numbers and dicts of them.
     """
     path = Path(path)
     arrays = {str(i): np.array(a, order='C') for i, a in enumerate(state_dict.values())}
     records = OrderedDict((name, _Record(key, a)) for name, (key, a) in zip(state_dict, arrays.items()))
-    data = b'\x80\x02' + _pickled({'state_dict': records, 'meta': dict(meta or {})}) + b'.'
+    data = b'\x80\x02' + _pickled({'state_dict': records, 'meta': {}}) + b'.'
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, 'w') as archive:
         for name, content in [('data.pkl', data), ('byteorder', b'little'),
                               *((f'data/{key}', a.tobytes()) for key, a in arrays.items()), ('version', b'3\n')]:

@@ -1,0 +1,46 @@
+"""Official PyTorch checkpoints to MindSpore and back."""
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from src.common.errors import InputError
+from src.model import LiteHRNet
+from src.weights.checkpoint import (
+    TORCH_SUFFIXES,
+    Architecture,
+    fill_network,
+    network_state,
+    read_state,
+    recognise,
+    require_fit,
+    save_network,
+    to_torch,
+)
+from src.weights.pth import write_pth
+
+
+def convert(source: Path, target: Path, ema: bool = False) -> tuple[Architecture, int, int]:
+    """Write the weights of `source` to `target`, the suffixes of which say the formats; whole or not at all.
+
+    Returns:
+        The network found, its number of trainable numbers, and the entries written.
+
+    Raises:
+        InputError: the source can't be read or doesn't fit a Lite-HRNet exactly; the target can't be written.
+    """
+    state = read_state(source, ema)
+    try:
+        found = recognise({name: value.shape for name, value in state.items()})
+    except InputError as error:
+        raise InputError(f'{source}: {error}') from error
+    network = LiteHRNet(**asdict(found))
+    require_fit(network, state, source)
+    fill_network(network, state)
+    entries = network_state(network)
+    if target.suffix in TORCH_SUFFIXES:
+        entries = to_torch(entries)
+        write_pth(target, entries)
+    else:
+        save_network(network, target)
+    return found, sum(parameter.size for parameter in network.trainable_params()), len(entries)
