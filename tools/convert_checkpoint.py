@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.target.exists() and not args.overwrite:
         raise InputError(f'{args.target} exists; choose another name or add --overwrite')
     found, weights, entries = convert(args.source, args.target, args.ema)
-    print(f'{args.source}: {found.name}, {found.num_joints} joints, {weights:,} parameters')
+    print(f'{args.source}: {found.name}, {found.num_joints} keypoints, {weights:,} parameters')
     print(f'{args.target}: {entries} entries written')
     return 0
 

@@ -251,8 +251,8 @@ def require_fit(network: nn.Cell, state: Mapping[str, np.ndarray], path: Path | 
         return
     held, wanted = _architecture(_shapes(state), path), recognise(shapes)
     if held != wanted:
-        raise InputError(f'{path}: holds {held.name} ({held.num_joints} joints), the network is {wanted.name} '
-                         f'({wanted.num_joints} joints); choose the model_config of that name')
+        raise InputError(f'{path}: holds {held.name} ({held.num_joints} keypoints), the network is {wanted.name} '
+                         f'({wanted.num_joints} keypoints); choose the model_config of that name')
     spell = _torch_name if Path(path).suffix in TORCH_SUFFIXES else str
     listed = '; '.join(f'{len(names)} {kind}: {_some(map(spell, names))}' for kind, names in faults.items() if names)
     raise InputError(f'{path}: does not fit {wanted.name}: {listed}')
@@ -286,8 +286,8 @@ def load_network(network: nn.Cell, path: Path | str, ema: bool = False, *, new_h
         held, wanted = _architecture(_shapes(state), path), recognise(_shapes(own))
         if held != wanted and replace(held, num_joints=wanted.num_joints) == wanted:
             state.update({name: own[name] for name in HEAD})
-            message = (f'{path}: has {held.num_joints} joints, this training {wanted.num_joints}: '
-                       f'{HEAD[0].rpartition(".")[0]} begins anew, all else is kept')
+            message = (f'{path}: has {held.num_joints} keypoints, this training {wanted.num_joints}: '
+                       f'{HEAD[0].rpartition(".")[0]} starts untrained, all else is loaded')
     require_fit(network, state, path)
     fill_network(network, state)
     return message

@@ -132,15 +132,15 @@ def test_fine_tuning_keeps_all_but_the_last_layer(animals: Path, trained: Path, 
               '--checkpoint_path', str(start), '--max_steps', '1']
     people[people.index(NAME)] = 'litehrnet_18_coco_256x192'
     assert train_program.main(people) == 0
-    line = re.search(r'.*begins anew.*', capsys.readouterr().out)
-    assert line and 'has 4 joints, this training 17: keypoint_head.final_layer' in line[0]
+    line = re.search(r'.*starts untrained.*', capsys.readouterr().out)
+    assert line and 'has 4 keypoints, this training 17: keypoint_head.final_layer' in line[0]
     before = ms.load_checkpoint(str(start))
     after = ms.load_checkpoint(str(tmp_path / 'checkpoints/mice/litehrnet_18_coco_256x192.ckpt'))
     assert after['keypoint_head.final_layer.weight'].shape[0] == 17
     for name, value in before.items():
         if not name.startswith(('keypoint_head.',)) and 'moving' not in name:
             np.testing.assert_array_equal(after[name].asnumpy(), value.asnumpy(), err_msg=name)
-    with pytest.raises(InputError, match=r'4 joints.*17 joints'):
+    with pytest.raises(InputError, match=r'4 keypoints.*17 keypoints'):
         eval_program.main([*(p for p in people[:people.index('--train.epochs')]), '--checkpoint', str(start)])
 
 

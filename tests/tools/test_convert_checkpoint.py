@@ -11,8 +11,8 @@ from tools.convert_checkpoint import main
 
 
 @pytest.mark.parametrize('stem, summary', [
-    ('litehrnet_18_coco_256x192', 'litehrnet_18, 17 joints, 1,130,769 parameters'),
-    ('tinypose_wider_naive_18_256x192', 'wider_naive_litehrnet_18, 17 joints, 1,318,625 parameters')])
+    ('litehrnet_18_coco_256x192', 'litehrnet_18, 17 keypoints, 1,130,769 parameters'),
+    ('tinypose_wider_naive_18_256x192', 'wider_naive_litehrnet_18, 17 keypoints, 1,318,625 parameters')])
 def test_round_trip_is_bit_exact(goldens, tmp_path, capsys, stem, summary):
     source, ckpt, back = goldens / f'{stem}.pth', tmp_path / 'a.ckpt', tmp_path / 'b.pth'
     assert main([str(source), str(ckpt)]) == 0

@@ -223,7 +223,7 @@ def test_a_misshapen_entry_that_recognition_reads(tmp_path, network, official, n
 def test_another_architecture_is_named(tmp_path, network):
     save_network(build(NETWORKS['litehrnet_30']), tmp_path / 'a.ckpt')
     assert 7.0e6 < (tmp_path / 'a.ckpt').stat().st_size < 7.5e6
-    with pytest.raises(InputError, match=r'holds litehrnet_30 \(17 joints\), the network is litehrnet_18 \('):
+    with pytest.raises(InputError, match=r'holds litehrnet_30 \(17 keypoints\), the network is litehrnet_18 \('):
         load_network(network, tmp_path / 'a.ckpt')
 
 
