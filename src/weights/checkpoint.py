@@ -1,16 +1,15 @@
 """Weights between files and networks: official PyTorch `.pth` and MindSpore `.ckpt`.
 
 A network's parameters have the official names, except BN's (`BN_NAMES`); PyTorch's counter `num_batches_tracked` has no
-counterpart. Every entry of a file must find its parameter and the reverse.
-Names and shapes are handled with numpy; MindSpore is imported where a network is filled or saved.
+counterpart. Every entry of a file must find its parameter and the reverse. Names and shapes are handled with numpy;
+MindSpore is imported where a network is filled or saved.
 """
 from __future__ import annotations
 
 import logging
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from src.common.errors import InputError
 from src.common.files import atomic_path, check_digest, drop_digest, write_digest
+from src.weights.architecture import HEAD, Architecture, abbreviate, recognise
 from src.weights.pth import read_pth
 
 if TYPE_CHECKING:
@@ -28,65 +28,9 @@ TORCH_NAMES = {ours: theirs for theirs, ours in BN_NAMES.items()}
 COUNTER = 'num_batches_tracked'
 WRAPPERS = ('state_dict', 'model_state_dict', 'model_state', 'model')
 EMA_WRAPPERS = ('ema_state_dict', 'state_dict_ema', 'model_ema')
-HEAD = ('keypoint_head.final_layer.weight', 'keypoint_head.final_layer.bias')
 TORCH_SUFFIXES = ('.pth', '.pt')
-PUBLISHED = {('LITE', (40, 80, 160, 320)): 'litehrnet', ('NAIVE', (30, 60, 120, 240)): 'naive_litehrnet',
-             ('NAIVE', (40, 80, 160, 320)): 'wider_naive_litehrnet'}
-DEPTHS = {(2, 4, 2): 18, (3, 8, 3): 30}
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What distinguishes one Lite-HRNet from another; the fields are arguments of `src.model.LiteHRNet`."""
-
-    stage_modules: tuple[int, ...]
-    stage_channels: tuple[int, ...]
-    module: str
-    num_joints: int
-
-    @property
-    def name(self) -> str:
-        """Return 'litehrnet_18' and its like where published, else a description."""
-        family = PUBLISHED.get((self.module, self.stage_channels))
-        if family and self.stage_modules in DEPTHS:
-            return f'{family}_{DEPTHS[self.stage_modules]}'
-        return (f'{self.module.lower()} Lite-HRNet with {"-".join(map(str, self.stage_modules))} modules of '
-                f'{"-".join(map(str, self.stage_channels))} channels')
-
-
-def _some(names: Iterable[str], count: int = 4) -> str:
-    names = sorted(names)
-    return ', '.join(names[:count]) + (f' and {len(names) - count} more' if len(names) > count else '')
-
-
-def recognise(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
-    """Return the architecture that parameter names and shapes (of either kind) belong to.
-
-    Raises:
-        InputError: they are not of a Lite-HRNet with its head.
-    """
-    votes: dict[int, Counter] = {}  # of all entries of a head layer: a single misshapen one must not decide
-    modules: dict[int, int] = {}
-    for name, shape in shapes.items():
-        project = re.match(r'backbone\.head_layer\.projects\.(\d+)\.depthwise_conv\.', name)
-        if project and shape:
-            votes.setdefault(int(project[1]), Counter())[shape[0]] += 1
-        stage = re.match(r'backbone\.stage(\d+)\.(\d+)\.', name)
-        if stage:
-            modules[int(stage[1])] = max(modules.get(int(stage[1]), 0), int(stage[2]) + 1)
-    lite = any('.cross_resolution_weighting.' in name for name in shapes)
-    naive = any(re.match(r'backbone\.stage\d+\.\d+\.layers\.\d+\.\d+\.branch2\.', name) for name in shapes)
-    if lite == naive or sorted(votes) != list(range(len(modules) + 1)) or sorted(modules) != list(range(len(modules))):
-        raise InputError('no Lite-HRNet: its stages and head are not among the '
-                         f'{len(shapes)} entries ({_some(shapes) or "none"}); give a Lite-HRNet checkpoint')
-    absent = set(HEAD) - set(shapes)
-    if absent:
-        raise InputError(f'missing {_some(absent)} (a backbone without head?); give a checkpoint of a whole network')
-    widths = tuple(votes[p].most_common(1)[0][0] for p in sorted(votes, reverse=True))  # projects go from low to high
-    return Architecture(tuple(modules[s] for s in sorted(modules)), widths, 'LITE' if lite else 'NAIVE',
-                        next(iter(shapes[HEAD[0]]), 0))
 
 
 def _official_name(name: str) -> str:
@@ -146,7 +90,7 @@ def official_state(raw: Mapping[str, object], ema: bool = False) -> dict[str, np
         raise InputError('no EMA weights in the checkpoint; omit --ema')
     others = {f'{name} ({value!r:.40})' for name, value in state.items() if not isinstance(value, np.ndarray)}
     if others:
-        raise InputError(f'not weights: {_some(others)}; the file must hold a state_dict of tensors')
+        raise InputError(f'not weights: {abbreviate(others)}; the file must hold a state_dict of tensors')
     return state
 
 
@@ -159,7 +103,7 @@ def to_mindspore(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     stems = {name.rpartition('.')[0] for name in state if name.endswith(('.running_mean', '.running_var'))}
     absent = [f'{stem}.{COUNTER}' for stem in stems if f'{stem}.{COUNTER}' not in state]
     if 0 < len(absent) < len(stems):  # files from before PyTorch 0.4.1 have none
-        raise InputError(f'{len(absent)} missing: {_some(absent)}; the checkpoint is damaged: fetch it again')
+        raise InputError(f'{len(absent)} missing: {abbreviate(absent)}; the checkpoint is damaged: fetch it again')
     named = {}
     for name, value in state.items():
         stem, _, leaf = name.rpartition('.')
@@ -254,7 +198,8 @@ def require_fit(network: nn.Cell, state: Mapping[str, np.ndarray], path: Path | 
         raise InputError(f'{path}: holds {held.name} ({held.num_joints} keypoints), the network is {wanted.name} '
                          f'({wanted.num_joints} keypoints); choose the model_config of that name')
     spell = _torch_name if Path(path).suffix in TORCH_SUFFIXES else str
-    listed = '; '.join(f'{len(names)} {kind}: {_some(map(spell, names))}' for kind, names in faults.items() if names)
+    listed = '; '.join(f'{len(names)} {kind}: {abbreviate(map(spell, names))}'
+                       for kind, names in faults.items() if names)
     raise InputError(f'{path}: does not fit {wanted.name}: {listed}')
 
 

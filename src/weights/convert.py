@@ -6,13 +6,12 @@ from pathlib import Path
 
 from src.common.errors import InputError
 from src.model import LiteHRNet
+from src.weights.architecture import Architecture, recognise
 from src.weights.checkpoint import (
     TORCH_SUFFIXES,
-    Architecture,
     fill_network,
     network_state,
     read_state,
-    recognise,
     require_fit,
     save_network,
     to_torch,

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 
 from src.common.errors import InputError
+from src.weights.architecture import Architecture, recognise
 from src.weights.checkpoint import (
-    Architecture,
     fill_network,
     load_network,
     network_state,
     official_state,
     read_state,
-    recognise,
     save_network,
     to_mindspore,
     to_torch,
