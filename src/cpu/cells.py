@@ -102,7 +102,7 @@ class FastConvBN(nn.Cell):
             y = [x[0], weight[0], -(-x[2] // stride), -(-x[3] // stride)]
             return [y, [2, weight[0]]] if depthwise else [y, y, [2, weight[0]]]
 
-        depthwise = conv.group > 1
+        depthwise = conv.kernel_size == (3, 3)
         name = f'Depthwise{stride}' if depthwise else 'Pointwise' + 'Relu' * (act is not None)
         self.train_ = Differentiable(library, name, 4, shapes)
         self.infer = operator(library, f'{name}Inference', 2, lambda *given: shapes(*given)[:1])
@@ -136,8 +136,11 @@ CROSS = ('weight1', 'gamma1', 'beta1', 'weight2', 'gamma2', 'beta2')
 OWN = ('filter', 'gamma', 'beta', 'weight1', 'bias1', 'weight2', 'bias2')
 
 
+BRANCHES = (2, 3, 4)
+
+
 class FastWeightingBlock(nn.Cell):
-    """`WeightingBlock` as one operator."""
+    """`WeightingBlock` of as many branches as `BRANCHES` says as one operator."""
 
     def __init__(self, library: Path, block: WeightingBlock) -> None:
         super().__init__(auto_prefix=False)
@@ -185,7 +188,8 @@ class FastSequence(nn.Cell):
         super().__init__(auto_prefix=False)
         cells = list(sequence.name_cells().values())
         starts = [i for i, cell in enumerate(cells) if isinstance(cell, nn.Conv2d)]
-        self.units = nn.CellList([_fast_unit(library, *cells[i:i + 3]) for i in starts], auto_prefix=False)
+        self.units = nn.CellList([_fast_unit(library, *cells[start:end])
+                                  for start, end in zip(starts, [*starts[1:], len(cells)])], auto_prefix=False)
 
     def construct(self, x):
         for unit in self.units:
@@ -193,9 +197,13 @@ class FastSequence(nn.Cell):
         return x
 
 
-def _fast_unit(library: Path, conv: nn.Conv2d, bn: nn.Cell, act: nn.Cell | None = None) -> nn.Cell:
-    kind = FastConvBN if conv.group > 1 or conv.kernel_size == (1, 1) else FastBN
-    return kind(library, conv, bn, act if isinstance(act, nn.ReLU) else None)
+def _fast_unit(library: Path, conv: nn.Conv2d, bn: nn.Cell, act: nn.Cell | None = None) -> nn.Cell | None:
+    if not (act is None or isinstance(act, nn.ReLU)):
+        return None
+    pointwise = (conv.kernel_size, conv.stride, conv.group) == ((1, 1), (1, 1), 1)
+    depthwise = (conv.kernel_size == (3, 3) and conv.stride in ((1, 1), (2, 2)) and act is None
+                 and conv.group == conv.in_channels == conv.out_channels)
+    return (FastConvBN if pointwise or depthwise else FastBN)(library, conv, bn, act)
 
 
 def _frozen(cell: nn.Cell) -> bool:
@@ -204,9 +212,10 @@ def _frozen(cell: nn.Cell) -> bool:
 
 
 def _fast(cell: nn.Cell, library: Path) -> nn.Cell | None:
+    """Return what computes the same as a cell on our operators; None where they are not made for it."""
     if _frozen(cell):
         return None
-    if isinstance(cell, WeightingBlock):
+    if isinstance(cell, WeightingBlock) and len(cell.shuffle) in BRANCHES:
         return FastWeightingBlock(library, cell)
     if isinstance(cell, ConvBN):
         return _fast_unit(library, cell.conv, cell.bn, cell.act)

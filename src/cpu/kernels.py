@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -15,6 +17,7 @@ from mindspore import ops
 from src.common.errors import InputError
 from src.common.files import atomic_path
 
+logger = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent
 # Sums may be reordered, so that they vectorise. Not -ffast-math: linked in, it would change denormals for the whole
 # process, and not-a-numbers must stay what they are.
@@ -29,15 +32,16 @@ def cache_folder() -> Path:
 
 
 def build_library() -> Path | None:
-    """Return the compiled library; None where no C++ compiler is found or it fails.
+    """Return the compiled library; None where there is no C++ compiler or it fails, which a line says once.
 
     The file's name holds a digest of sources, flags, compiler and processor: a change of any of them compiles anew.
     """
-    compiler = shutil.which(os.environ.get('CXX', 'g++'))
-    if compiler is None:
-        return None
+    name = os.environ.get('CXX', 'g++')
+    compiler = shutil.which(name)
     try:
-        version = subprocess.run([compiler, '--version'], capture_output=True, check=True).stdout
+        if compiler is None:
+            raise RuntimeError(f'there is no C++ compiler {name}')
+        version = _run(compiler, '--version')
         processor = Path('/proc/cpuinfo').read_text().split('\n\n')[0] if platform.system() == 'Linux' else ''
         flags = next((line for line in processor.splitlines() if line.startswith('flags')), platform.processor())
         files = sorted(path for path in FOLDER.iterdir() if path.suffix in ('.cc', '.h'))
@@ -45,12 +49,27 @@ def build_library() -> Path | None:
                                             ' '.join(FLAGS).encode()]))
         library = cache_folder() / f'kernels-{digest.hexdigest()[:16]}.so'
         if not library.is_file():
-            sources = [str(path) for path in files if path.suffix == '.cc']
             with atomic_path(library) as temporary:
-                subprocess.run([compiler, *FLAGS, *sources, '-o', str(temporary)], capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError, InputError):
+                _run(compiler, *FLAGS, *(str(path) for path in files if path.suffix == '.cc'), '-o', str(temporary))
+    except (OSError, RuntimeError, InputError) as error:
+        _warn(f"the CPU runs on MindSpore's operators, which are slower, as our own do not compile: {error}; install "
+              'g++, name another C++17 compiler in the variable CXX, or pass --cpu_kernels no')
         return None
     return library
+
+
+def _run(*command: str) -> bytes:
+    done = subprocess.run(command, capture_output=True)
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.decode(errors='replace').splitlines() if line.strip()]
+        errors = [line for line in lines if 'error' in line]  # g++ draws an arrow under them
+        raise RuntimeError(f'{command[0]}: {[f"exit status {done.returncode}", *lines, *errors][-1]}')
+    return done.stdout
+
+
+@functools.cache
+def _warn(line: str) -> None:
+    logger.warning(line)
 
 
 def set_threads(library: Path, threads: int) -> None:
