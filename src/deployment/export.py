@@ -111,8 +111,9 @@ def _write(network: nn.Cell, path: Path, file_format: str, inputs: np.ndarray, d
     try:
         ms.export(network, example, file_name=str(path), file_format=file_format)
     except (RuntimeError, ValueError) as error:
-        raise InputError(f'{file_format} export is not possible on this device: '
-                         f'{str(error).strip().splitlines()[0]}') from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f'{file_format} export is not possible on this device: {reason}; '
+                         'choose another --file_format') from error
     path.chmod(mode)  # MindSpore leaves it read-only
     if file_format == 'ONNX':
         edit_file(path, batch, description)

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from src.common.errors import InputError
-from src.common.files import atomic_path, check_digest, drop_digest, write_digest
+from src.common.files import atomic_path, drop_digest, write_digest
 from src.weights.architecture import HEAD, Architecture, abbreviate, recognise
+from src.weights.ckpt import read_ckpt
 from src.weights.pth import read_pth
 
 if TYPE_CHECKING:
@@ -149,14 +150,7 @@ def read_state(path: Path | str, ema: bool = False) -> dict[str, np.ndarray]:
         raise InputError(f'{path}: unknown suffix {path.suffix!r}; give a .ckpt, .pth or .pt file')
     if ema:
         raise InputError(f'{path}: a .ckpt file has no EMA weights; omit --ema')
-    if not path.is_file():
-        raise InputError(f'{path}: no such file; check the path')
-    check_digest(path)
-    import mindspore as ms
-    try:
-        return {name: value.asnumpy() for name, value in ms.load_checkpoint(str(path)).items()}
-    except Exception as error:  # its kind differs between releases of MindSpore
-        raise InputError(f'{path}: not a whole MindSpore checkpoint; make or fetch it again') from error
+    return read_ckpt(path)
 
 
 def network_state(network: nn.Cell) -> dict[str, np.ndarray]:

@@ -16,12 +16,12 @@ from src.common.errors import InputError
 from src.config import resolve
 from src.cpu.cells import accelerate
 from src.deployment import export as exporting
-from src.deployment.export import export_network
+from src.deployment.export import describe, export_network
 from src.deployment.fold import fold_batch_norm
 from src.deployment.runtime import open_file
 from src.deployment.wrappers import ArgMax, Normalise
 from src.mmpose.heatmap import decode
-from src.mmpose.transforms import NormalizeTensor
+from src.mmpose.transforms import NormalizeTensor, ToTensor
 from src.model import LiteHRNet
 from src.prediction import load_model
 from src.settings.build import build_network
@@ -169,6 +169,29 @@ def test_onnx_without_its_packages(network: LiteHRNet, config: dict[str, Any], a
         (tmp_path / 'net.onnx').write_bytes(b'')
         with pytest.raises(InputError, match='requirements-onnx'):
             load_model(tmp_path / 'net.onnx')
+
+
+@pytest.mark.parametrize(('words', 'reason'), [('', 'RuntimeError'), ('first\nsecond', 'first')])
+def test_a_refusal_of_mindspores_is_one_line(words: str, reason: str, network: LiteHRNet, config: dict[str, Any],
+                                             tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(ms, 'export', refuse)
+    with pytest.raises(InputError, match=f'AIR export is not possible on this device: {reason}; choose'):
+        export_network(network, tmp_path / 'net.air', 'AIR', config, 'small', batch_size=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pipeline_without_normalisation(config: dict[str, Any]) -> None:
+    """Its crops are 0 to 1, and the file makes the same of bytes."""
+    steps = [step for step in config['val_pipeline'] if step['type'] != 'NormalizeTensor']
+    description = describe({**config, 'val_pipeline': steps}, 'small', 0, 'rgb', False)
+    crops = np.random.default_rng(0).integers(0, 256, (2, 8, 6, 3), np.uint8)
+    with mode(ms.PYNATIVE_MODE):
+        found = Normalise(description['mean'], description['std'], False)(ms.Tensor(crops)).asnumpy()
+    np.testing.assert_allclose(found, np.stack([ToTensor()({'img': crop})['img'] for crop in crops]), atol=1e-7)
+    np.testing.assert_allclose(found, exporting.normalised(crops, description), atol=1e-7)
 
 
 def test_moved_joints_are_a_difference(config: dict[str, Any]) -> None:
