@@ -1,6 +1,6 @@
 """Parameters, multiply-adds and activations of a network, part by part.
 
-Nothing is computed: cells are walked with the shapes that their inputs have. For one image each:
+The network runs once on an empty image, and its cells are asked what came out of them. For one image each:
 
     parameters     trainable numbers
     multiply-adds  of convolutions, as this network runs them
@@ -11,13 +11,20 @@ Nothing is computed: cells are walked with the shapes that their inputs have. Fo
 """
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import astuple, dataclass, fields
-from math import ceil, prod
+from math import prod
 from typing import Any
 
+import mindspore as ms
+import numpy as np
 from mindspore import nn
 
-from src import model
+from src.model import LiteHRNet, SpatialWeighting, StageModule
+
+PARTS = {r'backbone\.stem\.': 'stem', r'backbone\.(transition|stage)(\d+)\b': r'\1 \2',
+         r'backbone\.head_layer\.': 'head', r'keypoint_head\.': 'final layer'}
 
 
 @dataclass
@@ -35,120 +42,53 @@ class Counts:
         return Counts(*(a + b for a, b in zip(astuple(self), astuple(other))))
 
 
-class Walk:
-    """Follow shapes (channels, height, width) through cells and add up in `counts` what they meet.
-
-    `walk(cell, shape)` returns the shape that comes out; cells of several branches take and give a list of shapes.
-    A cell without a rule of its own is the chain of its children.
-    """
-
-    def __init__(self) -> None:
-        self.counts = Counts()
-        self.reference_runs = 1
-        self.rules = {
-            nn.Conv2d: self._conv, nn.BatchNorm2d: self._norm, nn.ReLU: self._relu, model.Stem: self._stem,
-            model.SpatialWeighting: self._spatial_weighting, model.ShuffleUnit: self._shuffle_unit,
-            model.CrossResolutionWeighting: self._cross_resolution_weighting,
-            model.WeightingBlock: self._weighting_block, model.StageModule: self._stage_module,
-            model.IterativeHead: self._head}
-
-    def __call__(self, cell: nn.Cell, x: Any) -> Any:
-        """Count `cell` for an input of shape `x` and return the shape of its output."""
-        return self.rules.get(type(cell), self._chain)(cell, x)
-
-    def _chain(self, cell, x):
-        for child in cell.cells():
-            x = self(child, x)
-        return x
-
-    def _conv(self, cell, x):
-        channels, *window = cell.weight.shape
-        out = (channels, ceil(x[1] / cell.stride[0]), ceil(x[2] / cell.stride[1]))
-        multiply_adds, bias = prod(out) * prod(window), prod(out) * cell.has_bias
-        self.counts += Counts(sum(p.size for p in cell.trainable_params()), multiply_adds,
-                              multiply_adds * self.reference_runs, multiply_adds + bias, prod(out))
-        return out
-
-    def _norm(self, cell, x):
-        self.counts += Counts(parameters=sum(p.size for p in cell.trainable_params()), paper=2 * prod(x))
-        return x
-
-    def _relu(self, cell, x):
-        self.counts.paper += prod(x)
-        return x
-
-    def _stem(self, cell, x):
-        channels, *size = self(cell.conv1, x)
-        half = (channels // 2, *size)
-        self(cell.branch1, half)
-        channels, *size = self(cell.linear_conv, self(cell.depthwise_conv, self(cell.expand_conv, half)))
-        return (2 * channels, *size)
-
-    def _spatial_weighting(self, cell, x):
-        channels, height, width = x
-        self.counts.paper += channels * (height + 1) * (width + 1)  # torchstat's idea of pooling to one pixel
-        self._chain(cell, (channels, 1, 1))
-        return x
-
-    def _cross_resolution_weighting(self, cell, xs):
-        self(cell.conv2, self(cell.conv1, (sum(x[0] for x in xs), *xs[-1][1:])))
-        return xs
-
-    def _weighting_block(self, cell, xs):
-        halves = [(x[0] // 2, *x[1:]) for x in xs]
-        self(cell.cross_resolution_weighting, halves)
-        for filter_, weighting, half in zip(cell.depthwise_convs, cell.spatial_weighting, halves):
-            self(weighting, self(filter_, half))
-        return xs
-
-    def _shuffle_unit(self, cell, x):
-        self(cell.branch2, (x[0] // 2, *x[1:]))
-        return x
-
-    def _stage_module(self, cell, xs):
-        if cell.naive:
-            for layer, x in zip(cell.layers, xs):
-                self(layer, x)
-        else:
-            self._chain(cell.layers, xs)
-        for i, paths in enumerate(cell.fuse_layers):
-            for j, path in enumerate(paths):
-                self.reference_runs = 2 if j == 0 < i else 1
-                self(path, xs[j])
-                if j > i:
-                    self.counts.paper += prod(xs[i][1:])  # torchstat forgets the channels when upsampling
-        self.reference_runs = 1
-        self(cell.relu, xs[-1])  # runs on every branch, on the lowest last
-        return xs
-
-    def _head(self, cell, xs):
-        for project, x in zip(cell.projects, reversed(xs)):
-            out = self(project, x)
-        return out
+def _count(name: str, cell: nn.Cell, output: Any) -> Counts:
+    parameters = sum(parameter.size for parameter in cell.trainable_params())
+    if isinstance(cell, nn.Conv2d):
+        multiply_adds = output.size * prod(cell.weight.shape[1:])
+        runs = 2 if re.search(r'\.fuse_layers\.[1-9]\.0\.', name) else 1
+        return Counts(parameters, multiply_adds, runs * multiply_adds, multiply_adds + output.size * cell.has_bias,
+                      output.size)
+    if isinstance(cell, nn.BatchNorm2d):
+        return Counts(parameters, paper=2 * output.size)
+    if isinstance(cell, nn.ReLU):
+        return Counts(paper=output.size)
+    if isinstance(cell, SpatialWeighting):  # torchstat's idea of pooling to one pixel
+        _, channels, height, width = output.shape
+        return Counts(paper=channels * (height + 1) * (width + 1))
+    # A stage module: torchstat forgets the channels of what is upsampled to a branch from those below it.
+    return Counts(paper=sum(below * prod(branch.shape[2:]) for below, branch in enumerate(reversed(output))))
 
 
-def analyze(network: model.LiteHRNet, image_size: tuple[int, int]) -> dict[str, Counts]:
+def analyze(network: LiteHRNet, image_size: tuple[int, int]) -> dict[str, Counts]:
     """Return the counts of each part of the network, in the order in which they run, then 'total'.
 
     Args:
         network: for images of `image_size`.
         image_size: (width, height) in pixels.
     """
+    found: dict[str, Counts] = {}
+
+    def count(name: str, cell: nn.Cell) -> Callable[..., None]:
+        def hook(_: Any, inputs: Any, output: Any) -> None:
+            found[name] = _count(name, cell, output)
+        return hook
+
+    counted = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, SpatialWeighting, StageModule)
+    hooks = [cell.register_forward_hook(count(name, cell)) for name, cell in network.cells_and_names()
+             if isinstance(cell, counted)]
+    mode = ms.get_context('mode')
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    try:
+        network.set_train(False)(ms.Tensor(np.zeros((1, 3, *image_size[::-1]), np.float32)))
+    finally:
+        ms.set_context(mode=mode)
+        for hook in hooks:
+            hook.remove()
     rows: dict[str, Counts] = {}
-
-    def part(name: str, cell: nn.Cell, x: Any) -> Any:
-        walk = Walk()
-        x = walk(cell, x)
-        rows[name] = rows.get(name, Counts()) + walk.counts
-        return x
-
-    width, height = image_size
-    backbone = network.backbone
-    xs = [part('stem', backbone.stem, (3, height, width))]
-    for s, (transition, modules) in enumerate(backbone.stages):
-        xs = [part(f'transition {s}', cell, xs[min(b, len(xs) - 1)]) for b, cell in enumerate(transition)]
-        xs = part(f'stage {s}', modules, xs)
-    part('final layer', network.keypoint_head, part('head', backbone.head_layer, xs))
+    for name, counts in found.items():
+        part = next(match.expand(row) for pattern, row in PARTS.items() if (match := re.match(pattern, name)))
+        rows[part] = rows.get(part, Counts()) + counts
     return {**rows, 'total': sum(rows.values(), Counts())}
 
 

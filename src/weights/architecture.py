@@ -5,6 +5,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from src.common.errors import InputError
 
@@ -39,12 +41,17 @@ def abbreviate(names: Iterable[str], count: int = 4) -> str:
     return ', '.join(names[:count]) + (f' and {len(names) - count} more' if len(names) > count else '')
 
 
-def recognise(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
-    """Return the architecture that parameter names and shapes (of either kind) belong to.
+def recognise(values: Mapping[str, Any], path: Path | str) -> Architecture:
+    """Return the architecture that weights belong to.
+
+    Args:
+        values: what has a shape, by name; BN's in MindSpore's words or PyTorch's.
+        path: where they are from, for messages.
 
     Raises:
         InputError: they are not of a Lite-HRNet with its head.
     """
+    shapes = {name: tuple(value.shape) for name, value in values.items()}
     votes: dict[int, Counter] = {}  # of all entries of a head layer: a single misshapen one must not decide
     modules: dict[int, int] = {}
     for name, shape in shapes.items():
@@ -57,11 +64,11 @@ def recognise(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
     lite = any('.cross_resolution_weighting.' in name for name in shapes)
     naive = any(re.match(r'backbone\.stage\d+\.\d+\.layers\.\d+\.\d+\.branch2\.', name) for name in shapes)
     if lite == naive or sorted(votes) != list(range(len(modules) + 1)) or sorted(modules) != list(range(len(modules))):
-        raise InputError('no Lite-HRNet: its stages and head are not among the '
+        raise InputError(f'{path}: no Lite-HRNet: its stages and head are not among the '
                          f'{len(shapes)} entries ({abbreviate(shapes) or "none"}); give a Lite-HRNet checkpoint')
     absent = set(HEAD) - set(shapes)
     if absent:
-        raise InputError(f'missing {abbreviate(absent)} (a backbone without head?); give one of a whole network')
+        raise InputError(f'{path}: missing {abbreviate(absent)} (a backbone without head?); give a whole network')
     widths = tuple(votes[p].most_common(1)[0][0] for p in sorted(votes, reverse=True))  # projects go from low to high
     return Architecture(tuple(modules[s] for s in sorted(modules)), widths, 'LITE' if lite else 'NAIVE',
                         next(iter(shapes[HEAD[0]]), 0))

@@ -11,13 +11,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from src.common.errors import InputError
 from src.common.files import atomic_path, drop_digest, write_digest
-from src.weights.architecture import HEAD, Architecture, abbreviate, recognise
+from src.weights.architecture import HEAD, abbreviate, recognise
 from src.weights.ckpt import read_ckpt
 from src.weights.pth import read_pth
 
@@ -96,15 +96,8 @@ def official_state(raw: Mapping[str, object], ema: bool = False) -> dict[str, np
 
 
 def to_mindspore(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return weights of official names under ours: BN entries renamed, counters dropped, all else as it is.
-
-    Raises:
-        InputError: some BN layers have their counter and others not.
-    """
+    """Return weights of official names under ours: BN entries renamed, counters dropped, all else as it is."""
     stems = {name.rpartition('.')[0] for name in state if name.endswith(('.running_mean', '.running_var'))}
-    absent = [f'{stem}.{COUNTER}' for stem in stems if f'{stem}.{COUNTER}' not in state]
-    if 0 < len(absent) < len(stems):  # files from before PyTorch 0.4.1 have none
-        raise InputError(f'{len(absent)} missing: {abbreviate(absent)}; the checkpoint is damaged: fetch it again')
     named = {}
     for name, value in state.items():
         stem, _, leaf = name.rpartition('.')
@@ -158,17 +151,6 @@ def network_state(network: nn.Cell) -> dict[str, np.ndarray]:
     return {name: parameter.asnumpy().copy() for name, parameter in network.parameters_and_names()}
 
 
-def _architecture(shapes: Mapping[str, tuple[int, ...]], path: Path | str) -> Architecture:
-    try:
-        return recognise(shapes)
-    except InputError as error:
-        raise InputError(f'{path}: {error}') from error
-
-
-def _shapes(values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in values.items()}
-
-
 def require_fit(network: nn.Cell, state: Mapping[str, np.ndarray], path: Path | str) -> None:
     """Compare `state` (as from `read_state`) with a network's parameters.
 
@@ -180,14 +162,14 @@ def require_fit(network: nn.Cell, state: Mapping[str, np.ndarray], path: Path | 
     Raises:
         InputError: `state` is of another network, or has unknown, missing, misshapen or non-finite entries.
     """
-    shapes = _shapes(dict(network.parameters_and_names()))
-    common = shapes.keys() & state.keys()
-    faults = {'unknown': state.keys() - shapes.keys(), 'missing': shapes.keys() - state.keys(),
-              'misshapen': {name for name in common if state[name].shape != shapes[name]},
+    parameters = dict(network.parameters_and_names())
+    common = parameters.keys() & state.keys()
+    faults = {'unknown': state.keys() - parameters.keys(), 'missing': parameters.keys() - state.keys(),
+              'misshapen': {name for name in common if state[name].shape != tuple(parameters[name].shape)},
               'not finite': {name for name in common if not np.isfinite(state[name]).all()}}
     if not any(faults.values()):
         return
-    held, wanted = _architecture(_shapes(state), path), recognise(shapes)
+    held, wanted = recognise(state, path), recognise(parameters, path)
     if held != wanted:
         raise InputError(f'{path}: holds {held.name} ({held.num_joints} keypoints), the network is {wanted.name} '
                          f'({wanted.num_joints} keypoints); choose the model_config of that name')
@@ -222,7 +204,7 @@ def load_network(network: nn.Cell, path: Path | str, ema: bool = False, *, new_h
     state, message = read_state(path, ema), None
     if new_head:
         own = network_state(network)
-        held, wanted = _architecture(_shapes(state), path), recognise(_shapes(own))
+        held, wanted = recognise(state, path), recognise(own, path)
         if held != wanted and replace(held, num_joints=wanted.num_joints) == wanted:
             state.update({name: own[name] for name in HEAD})
             message = (f'{path}: has {held.num_joints} keypoints, this training {wanted.num_joints}: '

@@ -4,7 +4,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from src.common.errors import InputError
 from src.model import LiteHRNet
 from src.weights.architecture import Architecture, recognise
 from src.weights.checkpoint import (
@@ -29,10 +28,7 @@ def convert(source: Path, target: Path, ema: bool = False) -> tuple[Architecture
         InputError: the source can't be read or doesn't fit a Lite-HRNet exactly; the target can't be written.
     """
     state = read_state(source, ema)
-    try:
-        found = recognise({name: value.shape for name, value in state.items()})
-    except InputError as error:
-        raise InputError(f'{source}: {error}') from error
+    found = recognise(state, source)
     network = LiteHRNet(**asdict(found))
     require_fit(network, state, source)
     fill_network(network, state)

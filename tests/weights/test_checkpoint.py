@@ -53,10 +53,6 @@ def official(network) -> dict[str, np.ndarray]:
             for name, value in state.items()}
 
 
-def shapes(state: dict[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    return {name: value.shape for name, value in state.items()}
-
-
 def assert_holds(network, state: dict[str, np.ndarray]) -> None:
     held = to_torch(network_state(network))
     assert list(held) == list(state)
@@ -74,7 +70,7 @@ def test_names_shapes_and_order_are_the_official_ones(goldens, network):
 
 def test_recognises_official_names(goldens):
     listed = json.loads((goldens / 'state_dict_litehrnet_18_256x192.json').read_text())
-    found = recognise({name: tuple(shape) for name, shape, _ in listed})
+    found = recognise({name: np.empty(shape) for name, shape, _ in listed}, 'a.pth')
     assert found == LITE_18 and found.name == 'litehrnet_18'
 
 
@@ -82,7 +78,7 @@ def test_recognises_official_names(goldens):
 def test_recognises_every_published_network(name):
     state = network_state(build(NETWORKS[name]))
     for spelt in (state, to_torch(state)):
-        found = recognise(shapes(spelt))
+        found = recognise(spelt, 'a.pth')
         assert found == NETWORKS[name] and found.name == name
 
 
@@ -90,10 +86,10 @@ def test_describes_unpublished_networks():
     assert Architecture((1, 1), (8, 16, 32), 'LITE', 5).name == 'lite Lite-HRNet with 1-1 modules of 8-16-32 channels'
 
 
-@pytest.mark.parametrize('other', [{}, {'conv1.weight': (64, 3, 7, 7), 'fc.bias': (1000,)}])
+@pytest.mark.parametrize('other', [{}, {'conv1.weight': np.empty((64, 3, 7, 7)), 'fc.bias': np.empty(1000)}])
 def test_other_networks_are_refused(other):
-    with pytest.raises(InputError, match='no Lite-HRNet'):
-        recognise(other)
+    with pytest.raises(InputError, match=r'a\.pth: no Lite-HRNet'):
+        recognise(other, 'a.pth')
 
 
 @pytest.mark.parametrize('wrap', [lambda s: s, lambda s: {'state_dict': s, 'meta': {}, 'optimizer': {'state': {}}},
@@ -116,7 +112,7 @@ def test_bare_backbone_lists_the_head(official):
     state = official_state({'state_dict': bare})
     assert set(state) == {name for name in official if name.startswith('backbone.')}
     with pytest.raises(InputError, match=r'missing keypoint_head.final_layer.bias, keypoint_head.final_layer.weight'):
-        recognise(shapes(state))
+        recognise(state, 'a.pth')
 
 
 def ema_files(official: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
@@ -161,12 +157,10 @@ def test_what_is_no_weight_is_named(official):
         official_state({**official, f'module.{HEAD}': official[HEAD]})
 
 
-def test_counters_may_be_absent_altogether_but_not_in_part(official):
+def test_counters_may_be_absent(official):
     counters = [name for name in official if name.endswith('num_batches_tracked')]
-    without = {name: value for name, value in official.items() if name not in counters}
-    assert set(to_mindspore(without)) == set(to_mindspore(official))
-    with pytest.raises(InputError, match=f'1 missing: {counters[5]}'):
-        to_mindspore({name: value for name, value in official.items() if name != counters[5]})
+    for absent in (counters, counters[:1]):  # files from before PyTorch 0.4.1 have none
+        assert set(to_mindspore({n: v for n, v in official.items() if n not in absent})) == set(to_mindspore(official))
 
 
 def test_files_fill_networks_and_come_back(tmp_path, network, official):
