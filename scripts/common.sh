@@ -1,4 +1,4 @@
-# Sourced by the other scripts: where the checkout is, error messages, and the launch of a program with its log.
+# Sourced by the other scripts: the checkout's folder, error messages, and the launch of a program with its log.
 set -euo pipefail
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -16,7 +16,8 @@ wants_help() {
     [[ ${1:-} == -h || ${1:-} == --help ]]
 }
 
-# use_stack NAME: sets the virtual environment and the Pythons (3.x, best first) for a set of packages, and what those need to run.
+# use_stack NAME: sets the virtual environment of a set of packages, its Pythons (3.x, best first), and what it needs to
+# run.
 use_stack() {
     case $1 in
         default) venv=$root/.venv minors='11 12 10' ;;
@@ -24,8 +25,8 @@ use_stack() {
         *) fail "unknown stack '$1': choose default, gpu110 or ms200" ;;
     esac
     if [[ $1 == gpu110 ]]; then
-        # Without CUDA on the machine: the one library of it that importing needs, from pip (see setup_env.sh); and the
-        # lines in which MindSpore misses the others at each start are left out.
+        # Without CUDA on the machine, importing needs one library of it, which setup_env.sh installs; GLOG_v silences
+        # MindSpore's warnings about the others.
         [[ ! -d $venv/$cuda_runtime ]] || export LD_LIBRARY_PATH=$venv/$cuda_runtime:${LD_LIBRARY_PATH:-}
         export GLOG_v=${GLOG_v:-4}
     fi
@@ -37,14 +38,15 @@ choose_python() {
     local candidate
     for candidate in ${PYTHON:+"$PYTHON"} "$root/.venv/bin/python" python3 python; do
         if command -v -- "$candidate"; then return; fi
-        [[ $candidate != "${PYTHON:-}" ]] || fail "PYTHON=$PYTHON is no program that can be run"
+        [[ $candidate != "${PYTHON:-}" ]] || fail "PYTHON=$PYTHON: cannot be run; name a Python interpreter"
     done
-    fail "no python found: run 'bash scripts/setup_env.sh', or name one in the variable PYTHON"
+    fail "no Python found; run 'bash scripts/setup_env.sh', or name one in the variable PYTHON"
 }
 
-# From here on all output goes to the screen and to the file $1. Python would hold lines back in a pipe.
+# log_to FILE: copies all further output to the file. Unbuffered, because Python holds lines back in a pipe.
 log_to() {
-    mkdir -p -- "$(dirname -- "$1")" 2>/dev/null && : 2>/dev/null >"$1" || fail "$1: cannot be written"
+    mkdir -p -- "$(dirname -- "$1")" 2>/dev/null && : 2>/dev/null >"$1" ||
+        fail "$1: cannot be written; make the folder writable"
     export PYTHONUNBUFFERED=1
     echo "log: $1"
     exec > >(exec tee -i -- "$1") 2>&1
@@ -55,7 +57,7 @@ time_stamp() {
 }
 
 # launch PROGRAM [DEVICE_ID] [options]: becomes the program, so that its exit status and signals are the script's.
-# It stays in the caller's folder, where the paths that the user gave have their meaning.
+# It stays in the caller's folder, to which the user's paths are relative.
 launch() {
     local program=$root/$1 device=0 python
     shift
@@ -65,7 +67,7 @@ launch() {
         exec "$python" "$program" --help
     fi
     if (($#)) && [[ $1 != -* ]]; then
-        [[ $1 =~ ^[0-9]+$ ]] || fail "DEVICE_ID must be a non-negative integer, not '$1' (options begin with --)"
+        [[ $1 =~ ^[0-9]+$ ]] || fail "DEVICE_ID '$1': give a non-negative integer (options begin with --)"
         device=$1
         shift
     fi

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # usage: bash scripts/run_demo.sh
 #
-# Shows the whole way on the CPU, from nothing: sets up .venv, draws a synthetic COCO data set, trains a small config,
+# Shows all stages on the CPU, from nothing: sets up .venv, draws a synthetic COCO data set, trains a small config,
 # evaluates it, exports it, draws what it predicts. All that it makes is in demo/ and checkpoints/demo/ of the checkout
-# (and .venv); another run starts afresh. Fails unless the average precision shows that the network has learned.
+# (and .venv); another run replaces them. Fails unless the average precision shows that the network has learned.
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 minimum_ap=0.50
@@ -35,7 +35,7 @@ evaluate() {
         --metrics_json "demo/metrics_$1.json" --results_json "demo/results_$1.json"
 }
 
-# Prints the scores; its exit status tells whether the first is high enough.
+# Prints the scores; fails if the first is too low.
 summarise() {
     "$python" - "$minimum_ap" demo/metrics_gt.json demo/metrics_det.json <<'PYTHON'
 import json
@@ -73,7 +73,7 @@ evaluate det
 begin_stage 'Export: MINDIR, reloaded and compared' demo/litehrnet.mindir
 run export.py "${common_options[@]}" --output demo/litehrnet.mindir
 
-begin_stage 'Pictures: predicted skeletons on validation images' 'demo/predictions.png, demo/predictions/'
+begin_stage 'Images: predicted skeletons on validation images' 'demo/predictions.png, demo/predictions/'
 run tools/draw_predictions.py --results demo/results_gt.json --images demo/data/val2017 \
     --annotations demo/data/annotations/person_keypoints_val2017.json --output demo/predictions.png
 run tools/predict.py demo/data/val2017/00000010000?.jpg --checkpoint demo/litehrnet.mindir --output demo/predictions \
@@ -81,4 +81,4 @@ run tools/predict.py demo/data/val2017/00000010000?.jpg --checkpoint demo/litehr
     --annotations demo/data/annotations/person_keypoints_val2017.json
 
 printf '\n== Done in %s. Look at demo/predictions.png; all files are in demo/ and checkpoints/demo/.\n' "$(elapsed)"
-summarise || fail "AP with ground-truth boxes is below $minimum_ap: the network did not learn as it should"
+summarise || fail "AP with ground-truth boxes is below $minimum_ap: the network did not learn; look at the loss above"

@@ -3,12 +3,12 @@
 #
 # Trains data-parallel on RANK_SIZE (default 8) devices, the first of which is number DEVICE_START (default 0).
 # On GPU through Open MPI's mpirun. With --device CPU among the options through MindSpore's msrun, without mpirun.
-# Several machines: HOSTFILE=FILE names Open MPI's list of them ("machine1 slots=8" per line); RANK_SIZE counts the devices
-# of all. The checkout, the interpreter, the data and --output_root must be at the same paths, the last one shared.
-# SIGTERM or Ctrl-C: rank 0 finishes its step and saves; --resume goes on from there. A rank that dies or hangs is named
-# and ends the others.
+# Several machines: HOSTFILE=FILE names Open MPI's list of them ("machine1 slots=8" per line); RANK_SIZE counts the
+# devices of all. Checkout, interpreter, data and --output_root must be at the same paths, the last one shared.
+# SIGTERM or Ctrl-C: rank 0 finishes its step and saves; --resume continues from there. A rank that dies or hangs is
+# named and ends the others.
 # The output also goes to logs/distributed_<time>/ in the checkout, with one file for each rank.
-# Relative paths among the options start at the current folder. PYTHON=... names another interpreter than .venv's.
+# Relative paths in options are relative to the current folder. PYTHON=... names another interpreter than .venv's.
 #
 # examples: bash scripts/run_distributed_train_gpu.sh 8 0
 #           bash scripts/run_distributed_train_gpu.sh 2 --device CPU --data_root data/coco
@@ -26,7 +26,7 @@ device_option() {
 }
 
 run_mpirun() {
-    command -v mpirun >/dev/null || fail "mpirun not found: install Open MPI 4.0, or pass --device CPU"
+    command -v mpirun >/dev/null || fail "mpirun: not found; install Open MPI 4.0, or pass --device CPU"
     CUDA_VISIBLE_DEVICES=$(seq -s, "$device_start" $((device_start + rank_size - 1)))
     export CUDA_VISIBLE_DEVICES
     log_to "$log_dir/all.log"
@@ -37,12 +37,13 @@ run_mpirun() {
 
 run_msrun() {
     local port status=0
-    [[ -x $(dirname -- "$python")/python ]] || fail "msrun needs a program named python beside $python"
+    [[ -x $(dirname -- "$python")/python ]] ||
+        fail "$python: msrun needs a program named python beside it; set PYTHON to one in a virtual environment"
     [[ -x $(dirname -- "$python")/msrun ]] ||
-        fail "no msrun beside $python: several processes on the CPU need MindSpore 2.3 or newer"
+        fail "$python: no msrun beside it; several processes on the CPU need MindSpore 2.3 or newer"
     port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-    # How long MindSpore waits for signs of a rank: longer than src/training/heartbeat.py, which names it, and no less, because a
-    # busy machine is late with them; yet all is over within a minute.
+    # How long MindSpore waits for a rank's heartbeat: longer than src/training/heartbeat.py, which names the rank, since
+    # a busy machine is late with them; short enough to end within a minute.
     export MS_NODE_TIMEOUT=${MS_NODE_TIMEOUT:-20} MS_RECEIVE_MSG_TIMEOUT=${MS_RECEIVE_MSG_TIMEOUT:-30}
     # msrun starts the ranks with the first `python` on PATH.
     PATH=$(dirname -- "$python"):$PATH
@@ -57,8 +58,8 @@ run_msrun() {
     exit "$status"
 }
 
-# stop_msrun PID STATUS: lets rank 0 save, whose end makes msrun end the others; after 70 s ends all by SIGINT,
-# because ended by anything else msrun leaves them behind.
+# stop_msrun PID STATUS: lets rank 0 save, whose end makes msrun end the others; after 70 s ends all by SIGINT, since
+# any other signal makes msrun leave them behind.
 stop_msrun() {
     local child
     trap '' INT TERM
@@ -84,11 +85,11 @@ fi
 rank_size=8
 device_start=0
 if (($#)) && [[ $1 != -* ]]; then
-    [[ $1 =~ ^[1-9][0-9]*$ ]] || fail "RANK_SIZE must be a positive integer, not '$1' (options begin with --)"
+    [[ $1 =~ ^[1-9][0-9]*$ ]] || fail "RANK_SIZE '$1': give a positive integer (options begin with --)"
     rank_size=$1
     shift
     if (($#)) && [[ $1 != -* ]]; then
-        [[ $1 =~ ^(0|[1-9][0-9]*)$ ]] || fail "DEVICE_START must be a non-negative integer, not '$1'"
+        [[ $1 =~ ^(0|[1-9][0-9]*)$ ]] || fail "DEVICE_START '$1': give a non-negative integer"
         device_start=$1
         shift
     fi

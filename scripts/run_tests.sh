@@ -3,8 +3,8 @@
 #
 # Sets up the virtual environment in the checkout on first use, then runs the tests on the CPU: the fast ones, or with
 # --all the slow ones too. --stack gpu110 (mindspore-gpu 1.10.0) and --stack ms200 (MindSpore 2.0.0) need Python 3.9,
-# have environments of their own (see setup_env.sh) and run all tests unless told --fast.
-# Paths among the pytest arguments start at the checkout.
+# have environments of their own (see setup_env.sh) and run all tests unless --fast is given.
+# Paths in the pytest arguments are relative to the checkout.
 #
 # examples: bash scripts/run_tests.sh
 #           bash scripts/run_tests.sh --all tests/programs/test_scripts.py -x

@@ -10,7 +10,7 @@
 # after that until a requirements file changes.
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-# Prints the first usable Python of the stack. That a name is on PATH does not say that it runs: pyenv leaves shims behind.
+# Prints the first Python of the stack that runs: pyenv leaves shims of removed ones on PATH.
 find_python() {
     local minor python without_venv=''
     for minor in $minors; do
@@ -24,8 +24,8 @@ find_python() {
             without_venv=$python
         done
     done
-    [[ -z $without_venv ]] || fail "$without_venv has no venv module: install it (Debian: apt install python3-venv)"
-    fail "no Python $(printf '3.%s ' $minors)found that runs, on PATH, in pyenv or with uv: install one of them" \
+    [[ -z $without_venv ]] || fail "$without_venv: has no venv module; install it (Debian: apt install python3-venv)"
+    fail "no Python $(printf '3.%s ' $minors)found on PATH, in pyenv or with uv; install one" \
          "(pyenv install 3.${minors%% *}, or uv python install 3.${minors%% *})"
 }
 
@@ -34,7 +34,7 @@ make_venv() {
         local python
         python=$(find_python)
         echo "making $name with $("$python" --version)"
-        "$python" -m venv --clear "$venv" || fail "$venv: the virtual environment could not be made"
+        "$python" -m venv --clear "$venv" || fail "$venv: could not be made; the reason stands above"
     fi
     # An interrupted start leaves an environment without pip.
     "$venv/bin/python" -c 'import pip' 2>/dev/null || "$venv/bin/python" -m ensurepip >/dev/null
@@ -44,10 +44,10 @@ pip_install() {
     local quiet=''
     [[ -t 1 ]] || quiet=--quiet
     "$venv/bin/python" -m pip install --disable-pip-version-check $quiet "$@" ||
-        fail "pip could not install the packages (its reason stands above): check the network, then run this again"
+        fail "pip could not install the packages (its reason stands above); check the network and run this again"
 }
 
-# opencv-python wants libGL, which servers often lack; its headless twin has all that is needed here.
+# opencv-python needs libGL, which servers often lack; opencv-python-headless suffices.
 check_opencv() {
     local version message
     message=$("$venv/bin/python" -c 'import cv2' 2>&1) && return
@@ -68,7 +68,7 @@ check_cuda() {
     pip_install nvidia-cuda-runtime-cu11==11.8.89
 }
 
-# The requirements of the stack: requirements.txt, but for the release of MindSpore.
+# Prints a requirements file with the stack's release of MindSpore.
 requirements() {
     if [[ $stack == ms200 ]]; then
         sed 's/^mindspore-gpu==[0-9.]*/mindspore==2.0.0/' "$root/$1"
@@ -77,7 +77,7 @@ requirements() {
     fi
 }
 
-# Installs a requirements file unless the copy that the last success left in the environment is the same.
+# Installs a requirements file unless it equals the copy that the last success put into the environment.
 install_file() {
     requirements "$1" | cmp -s - "$venv/$1" && return
     echo "installing $1 into $name"
@@ -100,7 +100,7 @@ while (($#)); do
     case $1 in
         --dev) files=(requirements.txt requirements-onnx.txt requirements-dev.txt) ;;
         --stack) shift; stack=${1:-} ;;
-        *) fail "unknown argument '$1': only --dev and --stack NAME are known" ;;
+        *) fail "unknown argument '$1': choose --dev or --stack NAME" ;;
     esac
     shift
 done
