@@ -44,7 +44,7 @@ def trained(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def test_training_writes_what_it_says(trained: Path) -> None:
+def test_training_writes_checkpoints_logs_and_events(trained: Path) -> None:
     folder = trained / 'checkpoints' / 'tiny'
     names = {p.name for p in folder.iterdir()}
     assert {'litehrnet_18_coco_256x192.ckpt', 'litehrnet_18_coco_256x192_epoch1.ckpt', 'train.log', 'config.json',
@@ -75,9 +75,9 @@ def test_evaluation_finds_the_checkpoint_and_writes_both_files(trained: Path, sy
                                                                tmp_path: Path) -> None:
     metrics = tmp_path / 'm.json'
     assert eval_program.main(common(synthetic, trained, '--boxes', boxes, '--metrics_json', str(metrics))) == 0
-    found = json.loads(metrics.read_text())
-    assert list(found)[:10] == ['AP', 'AP50', 'AP75', 'APM', 'APL', 'AR', 'AR50', 'AR75', 'ARM', 'ARL']
-    assert found['boxes'] == boxes and found['flip_test'] is True and found['decoding'] == 'default'
+    figures = json.loads(metrics.read_text())
+    assert list(figures)[:10] == ['AP', 'AP50', 'AP75', 'APM', 'APL', 'AR', 'AR50', 'AR75', 'ARM', 'ARL']
+    assert figures['boxes'] == boxes and figures['flip_test'] is True and figures['decoding'] == 'default'
     results = json.loads((trained / 'checkpoints' / 'tiny' / f'results_{boxes}.json').read_text())
     assert results and all(len(r['keypoints']) == 51 for r in results)
 
@@ -191,16 +191,16 @@ def test_checkpoint_of_another_network_truncated_or_absent(trained: Path, synthe
     (['--device', 'GPU', '--device_id', '0'], '--device CPU'),
 ])
 def test_bad_settings_end_the_process_with_one_line(options: list[str], words: str, synthetic: Path) -> None:
-    done = subprocess.run([sys.executable, str(ROOT / 'train.py'), '--data_root', str(synthetic), *options],
+    process = subprocess.run([sys.executable, str(ROOT / 'train.py'), '--data_root', str(synthetic), *options],
                           capture_output=True, text=True)
-    assert done.returncode == 1
-    *_, last = done.stderr.strip().splitlines()
+    assert process.returncode == 1
+    *_, last = process.stderr.strip().splitlines()
     assert last.startswith('error: ')
     assert re.search(words, last), last
-    assert 'Traceback' not in done.stderr
+    assert 'Traceback' not in process.stderr
 
 
 @pytest.mark.parametrize('program', ['train.py', 'eval.py', 'export.py'])
 def test_help_names_every_setting_with_its_default(program: str) -> None:
-    done = subprocess.run([sys.executable, str(ROOT / program), '--help'], capture_output=True, text=True, check=True)
-    assert '--checkpoint_interval' in done.stdout and '(default: 5e-05)' in done.stdout
+    process = subprocess.run([sys.executable, str(ROOT / program), '--help'], capture_output=True, text=True, check=True)
+    assert '--checkpoint_interval' in process.stdout and '(default: 5e-05)' in process.stdout
