@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# usage: bash scripts/run_demo.sh
+# usage: bash scripts/run_demo.sh [options of train.py]
 #
 # Shows all stages on the CPU, from nothing: sets up .venv, draws a synthetic COCO data set, trains a small config,
-# evaluates it, exports it, draws what it predicts. All that it makes is in demo/ and checkpoints/demo/ of the checkout
-# (and .venv); another run replaces them. Fails unless the average precision shows that the network has learned.
+# evaluates it, exports it, draws what it predicts. All that it makes is in demo/ of the checkout (and .venv); another
+# run replaces that folder, but no demo/ of your own. Fails unless the average precision shows that the network learned.
+#
+# example: bash scripts/run_demo.sh --train.epochs 30
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 minimum_ap=0.50
 data_options=(--train 400 --val 50 --seed 0)
-common_options=(--device CPU --model_config litehrnet_tiny_coco_128x96 --data_root demo/data --experiment_tag demo)
+common_options=(--device CPU --model_config litehrnet_tiny_coco_128x96 --data_root demo/data --output_root demo
+                --experiment_tag demo)
 train_options=(--recipe paper --learning_rate 2e-3 --train.epochs 20 --train.lr_steps 14,18 --train.warmup_steps 100
                --random_seed 1)
 
@@ -52,19 +55,22 @@ if wants_help "$@"; then
     usage
     exit
 fi
-(($# == 0)) || fail "unknown argument '$1': the demo takes none; its settings stand at the top of $0"
 cd -- "$root"
 python=$root/.venv/bin/python
+marker=demo/.made_by_run_demo
+[[ ! -e demo || -e $marker ]] || fail "$root/demo: not made by this script; move or rename it"
 
 begin_stage 'Set-up: virtual environment and packages (one to two minutes the first time)' .venv/
 bash scripts/setup_env.sh
-rm -rf demo checkpoints/demo
+rm -rf demo
+mkdir demo
+touch "$marker"
 
 begin_stage 'Synthetic data: jointed figures in COCO format' demo/data/
 run tools/make_synthetic_coco.py --output demo/data "${data_options[@]}"
 
-begin_stage 'Training: a small Lite-HRNet at 96 x 128 pixels on the CPU (the long stage)' checkpoints/demo/
-run train.py "${common_options[@]}" "${train_options[@]}"
+begin_stage 'Training: a small Lite-HRNet at 96 x 128 pixels on the CPU (the long stage)' demo/checkpoints/
+run train.py "${common_options[@]}" "${train_options[@]}" "$@"
 
 begin_stage 'Evaluation: ground-truth boxes, then detector boxes' 'demo/metrics_*.json, demo/results_*.json'
 evaluate gt
@@ -80,5 +86,5 @@ run tools/predict.py demo/data/val2017/00000010000?.jpg --checkpoint demo/litehr
     --boxes demo/data/person_detection_results/COCO_val2017_detections_AP_H_56_person.json \
     --annotations demo/data/annotations/person_keypoints_val2017.json
 
-printf '\n== Done in %s. Look at demo/predictions.png; all files are in demo/ and checkpoints/demo/.\n' "$(elapsed)"
+printf '\n== Done in %s. Look at demo/predictions.png; all files are in demo/.\n' "$(elapsed)"
 summarise || fail "AP with ground-truth boxes is below $minimum_ap: the network did not learn; look at the loss above"

@@ -38,12 +38,12 @@ run_mpirun() {
 run_msrun() {
     local port status=0
     [[ -x $(dirname -- "$python")/python ]] ||
-        fail "$python: msrun needs a program named python beside it; set PYTHON to one in a virtual environment"
+        fail "$python: msrun needs a program named python beside it; set PYTHON to that of a virtual environment"
     [[ -x $(dirname -- "$python")/msrun ]] ||
         fail "$python: no msrun beside it; several processes on the CPU need MindSpore 2.3 or newer"
     port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-    # How long MindSpore waits for a rank's heartbeat: longer than src/training/heartbeat.py, which names the rank, since
-    # a busy machine is late with them; short enough to end within a minute.
+    # Seconds that MindSpore waits for a rank's heartbeat: more than src/training/heartbeat.py, which names the rank,
+    # since a busy machine is late with them; few enough to end within a minute.
     export MS_NODE_TIMEOUT=${MS_NODE_TIMEOUT:-20} MS_RECEIVE_MSG_TIMEOUT=${MS_RECEIVE_MSG_TIMEOUT:-30}
     # msrun starts the ranks with the first `python` on PATH.
     PATH=$(dirname -- "$python"):$PATH

@@ -202,5 +202,6 @@ def test_bad_settings_end_the_process_with_one_line(options: list[str], words: s
 
 @pytest.mark.parametrize('program', ['train.py', 'eval.py', 'export.py'])
 def test_help_names_every_setting_with_its_default(program: str) -> None:
-    process = subprocess.run([sys.executable, str(ROOT / program), '--help'], capture_output=True, text=True, check=True)
+    process = subprocess.run([sys.executable, str(ROOT / program), '--help'], capture_output=True, text=True,
+                             check=True)
     assert '--checkpoint_interval' in process.stdout and '(default: 5e-05)' in process.stdout
