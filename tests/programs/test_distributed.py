@@ -17,7 +17,7 @@ import pytest
 
 from src.training.saving import whole_states
 from tests.programs.test_programs import ROOT, train_options
-from tests.programs.test_scripts import needs_msrun
+from tests.scripts.test_distributed import needs_msrun
 from tests.training.test_saving import LOGGER, NAME
 
 pytestmark = [pytest.mark.slow, needs_msrun]
