@@ -36,13 +36,15 @@ class DatasetInfo:
         return len(self.joint_names)
 
     def __str__(self) -> str:
-        """Return one line: keypoints, mirror pairs, and which augmentations are off for what reason."""
+        """Return one line: keypoints, which of them are mirrored to which, and what augmentations are off and why."""
+        paired = {self.joint_names[number] for pair in self.flip_pairs for number in pair}
+        alone = tuple(name for name in self.joint_names if name not in paired.union(self.unpaired_sides))
         upper = '' if self.upper_body else '; no upper body known: no half-body augmentation'
         sides = '' if self.can_flip else (
             f'; flipping is off, in training and in the flip test: no mirror partner found for '
             f'{_listed(self.unpaired_sides)}; give flip_pairs by --data.info')
         return (f'{self.name}: {self.num_joints} keypoints ({_listed(self.joint_names)}), mirror pairs: '
-                f'{len(self.flip_pairs)}{upper}{sides}')
+                f'{len(self.flip_pairs)}, mirrored onto themselves: {_listed(alone) or "none"}{upper}{sides}')
 
     @property
     def can_flip(self) -> bool:

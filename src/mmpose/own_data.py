@@ -88,7 +88,9 @@ def resolve_info(info: dict[str, Any] | str | None, annotation_files: Sequence[P
     with as_input_error(file, 'dataset_info'):
         names = merged['joint_names'] = [str(name) for name in merged['joint_names']]
         if 'flip_pairs' not in given:
-            merged['flip_pairs'], merged['unpaired_sides'] = mirror_pairs(names)
+            merged['flip_pairs'], unpaired = mirror_pairs(names)
+            if unpaired:  # settings saved before there was such a key stay equal
+                merged['unpaired_sides'] = unpaired
         numbers = {name: number for number, name in enumerate(names)}
         for key in ('flip_pairs', 'skeleton'):
             merged[key] = [[numbers.get(keypoint, keypoint) for keypoint in pair] for pair in merged[key]]

@@ -30,8 +30,8 @@ def test_the_category_tells_joints_and_limbs(tmp_path: Path) -> None:
     assert info == DatasetInfo('mouse', ('nose', 'L_Ear', 'R_Ear', 'tail'), ((1, 2),), ((0, 1), (0, 2), (2, 3)),
                                (DEFAULT_SIGMA,) * 4, ())
     assert info.flip_index.tolist() == [0, 2, 1, 3]
-    assert str(info) == ('mouse: 4 keypoints (nose, L_Ear, R_Ear, tail), mirror pairs: 1; no upper body known: '
-                         'no half-body augmentation')
+    assert str(info) == ('mouse: 4 keypoints (nose, L_Ear, R_Ear, tail), mirror pairs: 1, mirrored onto themselves: '
+                         'nose, tail; no upper body known: no half-body augmentation')
     assert read_category(file)['joint_names'] == MOUSE['keypoints']
 
 
@@ -66,6 +66,7 @@ def test_sides_without_a_partner_turn_flipping_off_unless_pairs_are_given(tmp_pa
     assert not info.can_flip and info.flip_index.tolist() == [0, 1, 2, 3]
     line = str(info)
     assert 'flipping is off, in training and in the flip test' in line and '\n' not in line
+    assert 'mirrored onto themselves: nose, tail; ' in line
     assert 'linkes Ohr, right_eye; give flip_pairs by --data.info' in line
     for pairs in ([['linkes Ohr', 'right_eye']], []):
         info = DatasetInfo.from_dict(resolve_info(dict(flip_pairs=pairs), [file]))

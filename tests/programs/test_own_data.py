@@ -44,8 +44,8 @@ def trained(animals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_joints_come_from_the_annotations(trained: Path) -> None:
     folder = trained / 'checkpoints' / 'mice'
-    assert 'mouse: 4 keypoints (nose, L_Ear, R_Ear, tail_base), mirror pairs: 1; no upper body' in (
-        folder / 'train.log').read_text()
+    assert ('mouse: 4 keypoints (nose, L_Ear, R_Ear, tail_base), mirror pairs: 1, mirrored onto themselves: nose, '
+            'tail_base; no upper body') in (folder / 'train.log').read_text()
     config = json.loads((folder / 'config.json').read_text())['config']
     assert config['model']['num_joints'] == 4 and config['data']['info']['flip_pairs'] == [[1, 2]]
     assert ms.load_checkpoint(str(folder / f'{NAME}.ckpt'))['keypoint_head.final_layer.weight'].shape[0] == 4
