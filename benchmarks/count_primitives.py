@@ -1,8 +1,8 @@
-"""Counts the kernels of one training step as MindSpore compiles it, for our network and for a plain spelling of it.
+"""Count the kernels of one training step as MindSpore compiles it, for our network and for a direct port of it.
 
     python benchmarks/count_primitives.py [--model_config NAME]
 
-The kernels are those of the final schedule that MindSpore writes about a compiled graph, so what its own optimiser
+The kernels are those of the final schedule that MindSpore writes for a compiled graph, so what its own optimiser
 removed is not counted. The compilation runs on the CPU without our own CPU kernels: the operators are those a GPU gets.
 Reshape moves no data and is left out.
 """
@@ -26,24 +26,25 @@ from src.config import load_model_config
 KERNEL = re.compile(r'^%\d+ = kernel_graph\d+:(\w+)-op\d+', re.MULTILINE)
 
 
-def compile_step(model_config: str, plain: bool) -> None:
-    """Compiles and runs one training step of two pictures in this process."""
+def compile_step(model_config: str, port: bool) -> None:
+    """Compile and run one training step of two images in this process."""
     from benchmarks.ours import network_of, training_step
-    training_step(network_of(model_config, fast=False, plain=plain)[0], model_config, 2, fast=False)()
+    training_step(network_of(model_config, fast=False, port=port)[0], model_config, 2, fast=False)()
 
 
-def count(model_config: str, plain: bool) -> tuple[Counter[str], float]:
-    """(kernels by name, seconds) of a training step, compiled in a process of its own."""
+def count(model_config: str, port: bool) -> tuple[Counter[str], float]:
+    """Return (kernels by name, seconds) of a training step, compiled in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, __file__, '--model_config', model_config, '--compile', 'plain' if plain else 'ours'],
+        process = subprocess.run(
+            [sys.executable, __file__, '--model_config', model_config, '--compile', 'port' if port else 'ours'],
             env={**os.environ, 'MS_DEV_SAVE_GRAPHS': '1', 'MS_DEV_SAVE_GRAPHS_PATH': folder,
                  'MS_DEV_DUMP_IR_PASSES': 'none but the schedule'}, check=False)
         seconds = time.perf_counter() - start
         schedules = list(Path(folder).rglob('final_actor_set_*.ir'))
-        if done.returncode or not schedules:
-            raise InputError('the training step was not compiled, or this MindSpore writes no final_actor_set_*.ir')
+        if process.returncode or not schedules:
+            raise InputError('the training step was not compiled; see its error above, or install MindSpore 2.8, which '
+                             'writes final_actor_set_*.ir')
         # The largest is the step; the others belong to single operators run beside it.
         text = max(schedules, key=lambda path: path.stat().st_size).read_text()
     kernels = Counter(KERNEL.findall(text))
@@ -52,7 +53,7 @@ def count(model_config: str, plain: bool) -> tuple[Counter[str], float]:
 
 
 def total(kernels: Counter[str]) -> int:
-    """Number of all kernels."""
+    """Return the number of all kernels."""
     return sum(kernels.values())
 
 
@@ -61,18 +62,18 @@ def main(argv: list[str] | None = None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model_config', metavar='NAME', default='litehrnet_18_coco_256x192',
                         help='default: litehrnet_18_coco_256x192')
-    parser.add_argument('--compile', choices=('ours', 'plain'), help=argparse.SUPPRESS)
+    parser.add_argument('--compile', choices=('ours', 'port'), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     load_model_config(options.model_config)
     if options.compile:
-        compile_step(options.model_config, options.compile == 'plain')
+        compile_step(options.model_config, options.compile == 'port')
         return 0
-    (ours, ours_seconds), (plain, plain_seconds) = (count(options.model_config, spelling) for spelling in (False, True))
-    print(f'{"kernel":28} {"ours":>6} {"plain":>6}')
-    for name, _ in (ours + plain).most_common(10):
-        print(f'{name:28} {ours[name]:6} {plain[name]:6}')
-    print(f'{"all":28} {total(ours):6} {total(plain):6}  ours / plain {total(ours) / total(plain):.2f}')
-    print(f'{"seconds with start-up":28} {ours_seconds:6.0f} {plain_seconds:6.0f}')
+    (ours, ours_seconds), (port, port_seconds) = (count(options.model_config, port) for port in (False, True))
+    print(f'{"kernel":28} {"ours":>6} {"port":>6}')
+    for name, _ in (ours + port).most_common(10):
+        print(f'{name:28} {ours[name]:6} {port[name]:6}')
+    print(f'{"all":28} {total(ours):6} {total(port):6}  ours / port {total(ours) / total(port):.2f}')
+    print(f'{"seconds with start-up":28} {ours_seconds:6.0f} {port_seconds:6.0f}')
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Our side: every builder makes what train.py, eval.py and export.py make of the same configuration."""
+"""Our side of a comparison: every builder prepares what train.py, eval.py and export.py run."""
 from __future__ import annotations
 
 import platform
@@ -14,7 +14,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.plain import plain_network
+from benchmarks.direct_port import direct_port
 from benchmarks.worker import serve
 from src.config import resolve
 from src.cpu.cells import accelerate
@@ -33,18 +33,18 @@ from src.training.train_step import TrainStep
 from src.utils import make_optimizer, set_device
 
 
-def settings(model_config: str, **given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(experiment, configuration) by the paper's recipe on the CPU, with `given` keys of the experiment."""
-    given = {'device': 'CPU', 'recipe': 'paper', 'random_seed': 0, 'model_config': model_config, **given}
-    return resolve({key: str(value) for key, value in given.items()}, {})
+def settings(model_config: str, **overrides: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return (experiment, configuration) by the paper's recipe on the CPU; `overrides` are keys of the experiment."""
+    overrides = {'device': 'CPU', 'recipe': 'paper', 'random_seed': 0, 'model_config': model_config, **overrides}
+    return resolve({key: str(value) for key, value in overrides.items()}, {})
 
 
 def network_of(model_config: str, *, folded: bool = False, fast: bool = True,
-               plain: bool = False) -> tuple[ms.nn.Cell, dict, dict]:
-    """The network as the programs make it, or spelled plainly, with (experiment, configuration)."""
+               port: bool = False) -> tuple[ms.nn.Cell, dict, dict]:
+    """Return the network as the programs make it, or as a direct port, with (experiment, configuration)."""
     experiment, config = settings(model_config)
     set_device('CPU', 0, cpu_threads=experiment['cpu_threads'])
-    network = (plain_network if plain else build_network)(config)
+    network = (direct_port if port else build_network)(config)
     network.set_train(False)
     set_weights(network)
     if folded:
@@ -55,9 +55,9 @@ def network_of(model_config: str, *, folded: bool = False, fast: bool = True,
 
 
 def set_weights(network: ms.nn.Cell) -> None:
-    """Weights and shifts of BN under which signals keep about their size, as a trained network's do.
+    """Set weights and shifts of BN under which signals keep about their size, as in a trained network.
 
-    Those that training starts from make them so small in inference that arithmetic takes many times as long.
+    The initial ones make them so small in inference that arithmetic takes many times as long.
     """
     rng = np.random.default_rng(0)
     for parameter in network.get_parameters():
@@ -66,21 +66,21 @@ def set_weights(network: ms.nn.Cell) -> None:
             parameter.set_data(ms.Tensor((deviation * rng.standard_normal(parameter.shape)).astype(np.float32)))
 
 
-def pictures(config: dict[str, Any], batch: int) -> np.ndarray:
-    """Noise, float32 (batch, 3, H, W)."""
+def noise(config: dict[str, Any], batch: int) -> np.ndarray:
+    """Return noise in place of images, float32 (batch, 3, H, W)."""
     width, height = config['data']['image_size']
     return np.random.default_rng(0).standard_normal((batch, 3, height, width), np.float32)
 
 
-def train(model_config: str, batch: int, plain: bool = False, cache: str | None = None) -> Callable[[], float]:
-    """One training step, with the loss read as the log does it; or that of the plain spelling."""
-    network, *_ = network_of(model_config, fast=not plain, plain=plain)
-    return training_step(network, model_config, batch, not plain, cache and Path(cache))
+def train(model_config: str, batch: int, port: bool = False, cache: str | None = None) -> Callable[[], float]:
+    """Return one training step, with the loss read as the log reads it; or that of the direct port."""
+    network, *_ = network_of(model_config, fast=not port, port=port)
+    return training_step(network, model_config, batch, not port, cache and Path(cache))
 
 
 def training_step(network: ms.nn.Cell, model_config: str, batch: int, fast: bool = True,
                   cache: Path | None = None) -> Callable[[], float]:
-    """A training step of `network` on noise; compiled into or taken from the folder `cache`."""
+    """Return a training step of `network` on noise; compiled into or read from the folder `cache`."""
     experiment, config = settings(model_config)
     width, height = config['data']['heatmap_size']
     joints = config['model']['num_joints']
@@ -91,7 +91,7 @@ def training_step(network: ms.nn.Cell, model_config: str, batch: int, fast: bool
                      fused=fuse_update(optimizer, decay, scale) if fast else None)
     step.set_train()
     inputs = [ms.Tensor(a.astype(np.float32)) for a in (
-        pictures(config, batch), np.random.default_rng(1).random((batch, joints, height, width)),
+        noise(config, batch), np.random.default_rng(1).random((batch, joints, height, width)),
         np.ones((batch, joints, 1)))]
     if cache:
         compile_step(step, [tensor.shape for tensor in inputs], cache)
@@ -99,22 +99,22 @@ def training_step(network: ms.nn.Cell, model_config: str, batch: int, fast: bool
 
 
 def forward(model_config: str, batch: int, folded: bool) -> Callable[[], None]:
-    """Inference of `batch` pictures."""
+    """Return the inference of `batch` images."""
     network, _, config = network_of(model_config, folded=folded)
-    run, images = forward_of(network), pictures(config, batch)
+    run, images = forward_of(network), noise(config, batch)
     return lambda: run(images) is None
 
 
 def export(model_config: str, batch: int, file: str) -> Callable[[], float]:
-    """Writes the ONNX file that export.py writes."""
+    """Return the export of the ONNX file that export.py writes."""
     network, _, config = network_of(model_config, folded=True, fast=False)
     return lambda: export_network(network, Path(file), 'ONNX', config, model_config, batch_size=batch)['heatmaps']
 
 
 def samples(model_config: str, data_root: str, count: int, repetitions: int) -> Callable[[], dict[str, Any]]:
-    """CPU milliseconds of training samples, and of cv2.imread + cv2.warpAffine of the same windows.
+    """Return a measurement of training samples, and of cv2.imread + cv2.warpAffine of the same windows: CPU seconds.
 
-    The two take turns, picture by picture; of the repetitions of each the fastest counts.
+    The two take turns, image by image.
     """
     experiment, config = settings(model_config, data_root=data_root)
     dataset = build_dataset(experiment, config, 'train')
@@ -149,15 +149,15 @@ def samples(model_config: str, data_root: str, count: int, repetitions: int) -> 
 
 
 def loader(model_config: str, data_root: str, workers: int, batch: int, count: int) -> Callable[[], float]:
-    """Samples per second from the training set through worker processes, after `count` that fill the queues."""
+    """Return a measurement of samples per second through worker processes, after `count` that fill the queues."""
     experiment, config = settings(model_config, data_root=data_root)
     batches = train_loader(build_dataset(experiment, config, 'train'), batch, seed=0, workers=workers)
     iterator = batches.create_tuple_iterator(num_epochs=-1)
 
     def take() -> None:
-        taken = 0
-        while taken < count:  # an epoch's end ends the loop, not the iterator
-            taken += batch * sum(1 for _ in islice(iterator, -(-(count - taken) // batch)))
+        samples = 0
+        while samples < count:  # the end of an epoch ends the loop, not the iterator
+            samples += batch * sum(1 for _ in islice(iterator, -(-(count - samples) // batch)))
 
     def run() -> float:
         take()
@@ -169,7 +169,7 @@ def loader(model_config: str, data_root: str, workers: int, batch: int, count: i
 
 
 def evaluation(model_config: str, data_root: str) -> Callable[[], int]:
-    """eval.py's way through the detector's boxes (the annotated ones where there are none), flip test on."""
+    """Return the prediction of eval.py with flip test, for detected boxes, or annotated ones where there are none."""
     experiment, config = settings(model_config, data_root=data_root)
     network, *_ = network_of(model_config, folded=True)
     dataset = build_dataset(experiment, config, 'val', boxes_of(experiment, config))
@@ -178,30 +178,30 @@ def evaluation(model_config: str, data_root: str) -> Callable[[], int]:
 
 
 def boxes_of(experiment: dict[str, Any], config: dict[str, Any]) -> str:
-    """'det' where the data set has detections, else 'gt'."""
+    """Return 'det' where the data set has detections, else 'gt'."""
     return 'det' if (Path(experiment['data_root']) / config['data'].get('detections', '-')).is_file() else 'gt'
 
 
 def one_by_one(model_config: str, data_root: str, count: int) -> Callable[[], int]:
-    """The model zoo's way: per box the picture is read anew, the plain network runs on it, then on its mirror image."""
+    """Return the model zoo's evaluation: per box the image is read and the direct port runs on it and its mirror."""
     experiment, config = settings(model_config, data_root=data_root)
-    network, *_ = network_of(model_config, fast=False, plain=True)
+    network, *_ = network_of(model_config, fast=False, port=True)
     dataset = build_dataset(experiment, config, 'val', boxes_of(experiment, config))
     run, flip_index = forward_of(network), dataset.info.flip_index
 
     def evaluate() -> int:
         for index in range(min(count, len(dataset))):
             sample = dataset.sample(index)
-            picture, meta = sample['img'][None], sample['img_metas']
-            mirrored = flip_back(run(np.ascontiguousarray(picture[..., ::-1])), flip_index, True)
-            decode((run(picture) + mirrored) / 2, meta['center'][None], meta['scale'][None])
+            image, meta = sample['img'][None], sample['img_metas']
+            mirrored = flip_back(run(np.ascontiguousarray(image[..., ::-1])), flip_index, True)
+            decode((run(image) + mirrored) / 2, meta['center'][None], meta['scale'][None])
         return min(count, len(dataset))
 
     return evaluate
 
 
 def versions() -> Callable[[], str]:
-    """What the figures depend on."""
+    """Return the releases that figures depend on, as a callable."""
     return lambda: f'Python {platform.python_version()}, MindSpore {ms.__version__}, OpenCV {cv2.__version__}'
 
 

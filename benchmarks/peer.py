@@ -1,4 +1,4 @@
-"""The other side: MMPose's Lite-HRNet on PyTorch, eager. Run by the peer's own Python."""
+"""The other side of a comparison: MMPose's Lite-HRNet on PyTorch, eager. The peer's own Python runs it."""
 from __future__ import annotations
 
 import importlib
@@ -15,7 +15,7 @@ from worker import serve
 
 
 def backbone_class() -> type[nn.Module]:
-    """MMPose's LiteHRNet, without importing its other models and what those need."""
+    """Return MMPose's LiteHRNet, without importing its other models and their requirements."""
     root = Path(importlib.import_module('mmpose').__file__).parent
     for name in ('models', 'models/backbones'):
         package = types.ModuleType('mmpose.' + name.replace('/', '.'))
@@ -25,7 +25,7 @@ def backbone_class() -> type[nn.Module]:
 
 
 def build_network(model: dict[str, Any]) -> nn.Module:
-    """Backbone and 1x1 head for the `model` section of one of our configurations."""
+    """Return backbone and 1x1 head for the `model` section of one of our configurations."""
     modules, channels = model['stage_modules'], model['stage_channels']
     stages = len(modules)
     extra = dict(
@@ -56,16 +56,16 @@ def build_network(model: dict[str, Any]) -> nn.Module:
     return network
 
 
-def pictures(image_size: list[int], batch: int) -> torch.Tensor:
-    """Noise (batch, 3, H, W)."""
+def noise(image_size: list[int], batch: int) -> torch.Tensor:
+    """Return noise in place of images (batch, 3, H, W)."""
     return torch.randn(batch, 3, image_size[1], image_size[0])
 
 
 def train(model: dict[str, Any], image_size: list[int], batch: int) -> Callable[[], float]:
-    """One step: forward, mean squared error with joint weights, backward, Adam."""
+    """Return one step: forward, mean squared error with target weights, backward, Adam."""
     network = build_network(model).train()
     optimizer = torch.optim.Adam(network.parameters(), 2.5e-4)
-    images = pictures(image_size, batch)
+    images = noise(image_size, batch)
     target = torch.rand(batch, model['num_joints'], image_size[1] // 4, image_size[0] // 4)
     weight = torch.ones(batch, model['num_joints'], 1, 1)
 
@@ -80,8 +80,8 @@ def train(model: dict[str, Any], image_size: list[int], batch: int) -> Callable[
 
 
 def forward(model: dict[str, Any], image_size: list[int], batch: int) -> Callable[[], None]:
-    """Inference as MMPose does it: eval mode, no gradients."""
-    network, images = build_network(model).eval(), pictures(image_size, batch)
+    """Return the inference as MMPose does it: eval mode, no gradients."""
+    network, images = build_network(model).eval(), noise(image_size, batch)
 
     def run() -> None:
         with torch.no_grad():
@@ -91,13 +91,13 @@ def forward(model: dict[str, Any], image_size: list[int], batch: int) -> Callabl
 
 
 def export(model: dict[str, Any], image_size: list[int], batch: int, file: str) -> Callable[[], None]:
-    """Writes the network as ONNX for a fixed batch."""
+    """Return the export of the network as ONNX for a fixed batch."""
     network = build_network(model).eval()
-    return lambda: torch.onnx.export(network, (pictures(image_size, batch),), file, dynamo=False, opset_version=17)
+    return lambda: torch.onnx.export(network, (noise(image_size, batch),), file, dynamo=False, opset_version=17)
 
 
 def session(file: str) -> Callable[[], None]:
-    """Runs an ONNX file, anyone's, through onnxruntime."""
+    """Return the run of any ONNX file through onnxruntime."""
     runtime = onnxruntime.InferenceSession(file, providers=['CPUExecutionProvider'])
     source = runtime.get_inputs()[0]
     images = np.random.default_rng(0).standard_normal(source.shape, np.float32)
@@ -105,7 +105,7 @@ def session(file: str) -> Callable[[], None]:
 
 
 def versions() -> Callable[[], str]:
-    """What the figures depend on."""
+    """Return the releases that figures depend on, as a callable."""
     mmpose = importlib.import_module('mmpose')
     return lambda: (f'PyTorch {torch.__version__} with {torch.get_num_threads()} threads, MMPose {mmpose.__version__}, '
                     f'onnxruntime {onnxruntime.__version__}')

@@ -1,4 +1,4 @@
-"""A process that prepares things and times them when told to: a line of JSON in by stdin, one out by a pipe of its own.
+"""A process that prepares callables and times them on request: JSON lines in by stdin, out by a pipe of its own.
 
 Both sides of a comparison run as such workers, each in its own Python. The one that does not measure is stopped
 (SIGSTOP), so that thread pools that spin while they wait cost the other nothing.
@@ -21,7 +21,7 @@ Builder = Callable[..., Callable[[], Any]]
 
 
 def serve(builders: dict[str, Builder]) -> None:
-    """Answers requests from stdin until it ends; the pipe's number is the program's only argument.
+    """Answer requests from stdin until it ends; the pipe's number is the program's only argument.
 
     Requests: {"prepare": builder, "name": name, "options": {...}} builds a callable and runs it once;
     {"name": name, "runs": n} runs it n times. Replies hold the wall-clock seconds of each run (the first after a
@@ -53,7 +53,7 @@ class Worker:
     def __init__(self, python: Path | str, script: Path) -> None:
         self.label = script.stem
         read, write = os.pipe()
-        # What libraries print goes to stderr.
+        # Libraries' output goes to stderr.
         self._process = subprocess.Popen([str(python), str(script), str(write)], stdin=subprocess.PIPE, stdout=2,
                                          pass_fds=[write], text=True)
         os.close(write)
@@ -66,7 +66,7 @@ class Worker:
     def __exit__(self, *exception: object) -> None:
         self._process.send_signal(signal.SIGCONT)
         with suppress(BrokenPipeError):
-            self._process.stdin.close()  # it ends by itself, and ends its own worker processes
+            self._process.stdin.close()  # so that it ends, and its own worker processes with it
         try:
             self._process.wait(20)
         except subprocess.TimeoutExpired:
@@ -75,13 +75,13 @@ class Worker:
         self._replies.close()
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """Sends a request of `serve` and returns its reply.
+        """Return the reply to a request of `serve`.
 
         Raises:
-            RuntimeError: the worker could not do it, or died.
+            RuntimeError: the request failed in the worker, or the worker died.
         """
         self._process.send_signal(signal.SIGCONT)
-        with suppress(BrokenPipeError):  # a dead worker has no answer either
+        with suppress(BrokenPipeError):  # of a dead worker, which does not reply either
             print(json.dumps(request), file=self._process.stdin, flush=True)
         line = self._replies.readline()
         self._process.send_signal(signal.SIGSTOP)
@@ -93,9 +93,9 @@ class Worker:
         return reply
 
     def prepare(self, builder: str, name: str | None = None, **options: Any) -> dict[str, Any]:
-        """Builds a callable under `name` (default: the builder's) and runs it once."""
+        """Build a callable under `name` (default: the builder's), run it once and return the reply."""
         return self.ask(prepare=builder, name=name or builder, options=options)
 
     def time(self, name: str, runs: int) -> dict[str, Any]:
-        """Runs a prepared callable."""
+        """Run a prepared callable and return the reply."""
         return self.ask(name=name, runs=runs)

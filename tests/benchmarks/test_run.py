@@ -23,7 +23,7 @@ def tiny(folder: Path) -> str:
 
 
 def measured(part: str, synthetic: Path, folder: Path) -> dict[str, dict]:
-    output = folder / 'found.json'
+    output = folder / 'rows.json'
     assert run.main(['--part', part, '--json', str(output), '--model_config', tiny(folder), '--rounds', '2',
                      '--data_root', str(synthetic)]) == 0
     rows = json.loads(output.read_text())
@@ -45,7 +45,8 @@ def test_input_counts_time_and_workers_count_throughput(synthetic: Path, tmp_pat
     assert 'input.workers' in capsys.readouterr().out
 
 
-@pytest.mark.needs_mindspore('2.0', 'the plain network has an interpolate with a size, which 1.10 does not')
+@pytest.mark.needs_mindspore('2.0', 'the direct port has an interpolate with a size, which 1.10 does not')
+@pytest.mark.slow
 def test_evaluation_gives_boxes_per_second_and_the_estimate(synthetic: Path, tmp_path: Path) -> None:
     rows = measured('evaluation', synthetic, tmp_path)
     assert set(rows) == {'evaluation', 'evaluation.forward'}
@@ -66,7 +67,7 @@ def test_failures_are_one_line(tmp_path: Path) -> None:
         run.main(['--rounds', '0'])
 
 
-def test_a_worker_tells_of_errors_and_is_stopped_while_it_waits(tmp_path: Path) -> None:
+def test_a_worker_reports_errors_and_is_stopped_while_it_waits(tmp_path: Path) -> None:
     script = tmp_path / 'side.py'
     script.write_text(f'import sys; sys.path.insert(0, {str(Path(run.__file__).parent)!r})\n'
                       'from worker import serve\nprint("noise")\n'

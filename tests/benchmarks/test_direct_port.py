@@ -1,4 +1,4 @@
-"""The plain spelling computes what the network computes, and its kernels can be counted."""
+"""The direct port computes what the network computes, and its kernels can be counted."""
 from __future__ import annotations
 
 import mindspore as ms
@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from benchmarks import count_primitives
-from benchmarks.plain import plain_network
+from benchmarks.direct_port import direct_port
 from src.settings.build import build_network
 from tests.benchmarks.test_run import tiny
 from tests.networks import SIZE, mode, randomise
 
 
 @pytest.mark.needs_mindspore('2.0', 'interpolate takes no size in 1.10')
-def test_plain_network_gives_the_same_heatmaps() -> None:
+def test_direct_port_gives_the_same_heatmaps() -> None:
     config = dict(data=dict(image_size=SIZE), model=dict(stage_modules=(1, 1), stage_channels=(8, 16, 32)))
     images, heatmaps = ms.Tensor(np.random.default_rng(0).standard_normal((2, 3, 64, 64), np.float32)), []
     with mode(ms.PYNATIVE_MODE):
-        for build in (build_network, plain_network):
+        for build in (build_network, direct_port):
             network = build(config)
             randomise(network)
             network.set_train(False)
@@ -31,5 +31,5 @@ def test_plain_network_gives_the_same_heatmaps() -> None:
 def test_kernels_are_counted(tmp_path, capsys: pytest.CaptureFixture) -> None:
     assert count_primitives.main(['--model_config', tiny(tmp_path)]) == 0
     rows = {line.split()[0]: line.split()[1:3] for line in capsys.readouterr().out.splitlines()[1:]}
-    ours, plain = map(int, rows['all'])
-    assert 100 < ours < plain and len(rows) == 12
+    ours, port = map(int, rows['all'])
+    assert 100 < ours < port and len(rows) == 12

@@ -1,25 +1,25 @@
-"""The network spelled as PyTorch code is usually carried over: the same values from more and slower operators.
+"""The network as PyTorch code is usually ported: the same values from more and slower operators.
 
 Channel shuffle by concatenation and transposition, upsampling by resizing operators, every path of a fusion upsampled
-and added by itself, the doubled path run twice. It is what the cheap spellings of src/model.py are measured against.
+and added by itself, the doubled path run twice. The operators of src/model.py are measured against it.
 """
 from __future__ import annotations
 
 from typing import Any
 
-from mindspore import ops
+from mindspore import Tensor, ops
 
 from src import model
 from src.settings.build import build_network
 
 
-def nearest(x, height: int, width: int):
-    """Nearest upsampling by its operator."""
+def nearest(x: Tensor, height: int, width: int) -> Tensor:
+    """Return `x` upsampled by the operator for nearest neighbours."""
     return ops.ResizeNearestNeighbor((height, width))(x)
 
 
 class Shuffle(model.Shuffle):
-    """Concatenation, then the channel shuffle with two groups."""
+    """Concatenate, then shuffle the channels in two groups."""
 
     def construct(self, a, b):
         n, c, h, w = a.shape
@@ -28,14 +28,14 @@ class Shuffle(model.Shuffle):
 
 
 class Upsample(model.Upsample):
-    """Upsampling, then the combination."""
+    """Upsample, then combine."""
 
     def construct(self, high, low):
         return self.combine(high, nearest(low, self.shape[2], self.shape[3]))
 
 
 class StageModule(model.StageModule):
-    """Fusion path by path, with the accumulator of output 0 read by the later outputs."""
+    """Fuse path by path; the later outputs read the accumulator of output 0."""
 
     def construct(self, xs):
         xs = self.run_blocks(xs)
@@ -55,7 +55,7 @@ class StageModule(model.StageModule):
 
 
 class IterativeHead(model.IterativeHead):
-    """Bilinear upsampling by its operator."""
+    """Upsample by the operator for bilinear interpolation."""
 
     def construct(self, xs):
         last = len(xs) - 1
@@ -66,15 +66,15 @@ class IterativeHead(model.IterativeHead):
         return x
 
 
-PLAIN = {getattr(model, kind.__name__): kind for kind in (Shuffle, Upsample, StageModule, IterativeHead)}
+REPLACEMENTS = {getattr(model, kind.__name__): kind for kind in (Shuffle, Upsample, StageModule, IterativeHead)}
 
 
-def plain_network(config: dict[str, Any]) -> model.LiteHRNet:
-    """The network of a configuration, with its cells replaced by the plain ones; parameters are named the same.
+def direct_port(config: dict[str, Any]) -> model.LiteHRNet:
+    """Return the network of a configuration with its cells replaced; parameters keep their names.
 
-    For forward values and counts: BN statistics of the path that runs twice are those of the cheap spelling.
+    For values of the forward pass and counts: BN statistics of the path that runs twice differ from a real port's.
     """
     network = build_network(config)
     for _, cell in network.cells_and_names():
-        cell.__class__ = PLAIN.get(type(cell), type(cell))
+        cell.__class__ = REPLACEMENTS.get(type(cell), type(cell))
     return network
