@@ -1,14 +1,14 @@
-"""What training minimises, and the cell that joins it to the network."""
+"""The loss that training minimises, and the cell that joins it to the network."""
 from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
 
 class JointsMSELoss(nn.Cell):
-    """Mean squared error of heatmaps, joints of weight 0 left out (JointsMSELoss of MMPose 0.x, use_target_weight).
+    """Mean squared error of heatmaps, weighted per keypoint (JointsMSELoss of MMPose 0.x with use_target_weight).
 
-    Heatmaps and targets are (N, K, H, W), weights (N, K, 1), all float32. The mean runs over all N*K*H*W values, also
-    those of weight 0, as the reference's does.
+    Heatmaps and targets are (N, K, H, W), weights (N, K, 1), all float32. The mean runs over all N*K*H*W values, those
+    of weight 0 included, as the reference's does.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class JointsMSELoss(nn.Cell):
 
 
 class NetWithLoss(nn.Cell):
-    """(pictures, targets, weights) to the scalar loss."""
+    """(images, targets, weights) to the scalar loss."""
 
     def __init__(self, network: nn.Cell, loss: nn.Cell) -> None:
         super().__init__(auto_prefix=False)

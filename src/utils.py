@@ -16,7 +16,7 @@ from src.common.errors import InputError
 
 
 def cuda_devices() -> int:
-    """Number of CUDA devices the driver shows this process; 0 without a driver."""
+    """Return the number of CUDA devices the driver shows this process; 0 without a driver."""
     try:
         driver, count = ctypes.CDLL('libcuda.so.1'), ctypes.c_int()
         return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
@@ -26,10 +26,10 @@ def cuda_devices() -> int:
 
 def set_device(device: str, device_id: int, distributed: bool = False, cpu_threads: int = 0,
                graph_kernel: bool = False) -> tuple[int, int]:
-    """Selects device and graph mode; joins the other processes if `distributed`.
+    """Select device and graph mode; join the other processes if `distributed`.
 
     Returns:
-        (rank, ranks): the number of this process and how many there are; (0, 1) for a run of one.
+        (rank, ranks): number of this process and of all processes; (0, 1) for a run of one.
 
     Raises:
         InputError: the machine or this MindSpore has no such device.
@@ -72,10 +72,10 @@ def set_device(device: str, device_id: int, distributed: bool = False, cpu_threa
 
 
 def set_precision(network: nn.Cell, level: str) -> None:
-    """Lets a network compute in float16; its parameters, their gradients and the loss stay float32.
+    """Make a network compute in float16; its parameters, their gradients and the loss stay float32.
 
     Args:
-        network: in and out remain what they are for the caller, but heatmaps come in float16.
+        network: it is changed; it still takes float32 images, but returns float16 heatmaps.
         level: 'O0' changes nothing, 'O2' leaves BN in float32, 'O3' does not.
     """
     if level == 'O0':
@@ -87,35 +87,35 @@ def set_precision(network: nn.Cell, level: str) -> None:
 
 
 def set_seed(seed: int | None) -> None:
-    """Fixes initial weights (and all else drawn from NumPy's or MindSpore's global generators)."""
+    """Fix initial weights, and all else drawn from the global generators of NumPy and MindSpore."""
     if seed is not None:
         ms.set_seed(seed % 2 ** 32)  # the global generators take 32 bits, those of samples and order 64
         np.random.seed(seed % 2 ** 32)
 
 
 def is_decayed(parameter: ms.Parameter) -> bool:
-    """Whether weight decay is for this parameter: convolution weights, no biases and nothing of BN."""
+    """Return whether weight decay applies to a parameter: to convolution weights, not to biases and BN."""
     return parameter.ndim > 1
 
 
 def parameter_groups(network: nn.Cell, weight_decay: float) -> list[dict]:
-    """Trainable parameters in two groups: convolution weights with decay; biases and BN without."""
+    """Return the trainable parameters in two groups: convolution weights with decay; biases and BN without."""
     decayed = [p for p in network.trainable_params() if is_decayed(p)]
-    plain = [p for p in network.trainable_params() if not is_decayed(p)]
-    groups = [{'params': decayed, 'weight_decay': weight_decay}, {'params': plain, 'weight_decay': 0.0}]
+    others = [p for p in network.trainable_params() if not is_decayed(p)]
+    groups = [{'params': decayed, 'weight_decay': weight_decay}, {'params': others, 'weight_decay': 0.0}]
     return [*(group for group in groups if group['params']), {'order_params': network.trainable_params()}]
 
 
 def freeze(network: nn.Cell, names: str) -> None:
-    """Leaves parts of a network as they are in training; frozen BN layers use and keep their statistics.
+    """Exclude parts of a network from training; frozen BN layers use and keep their statistics.
 
     Args:
         network: it is changed.
-        names: beginnings of parameter names, whole words up to a dot, with commas between; `backbone.` in front may be
-            left away: 'backbone', 'stem,stage0', 'stage1.0', 'head_layer'.
+        names: beginnings of parameter names, whole words up to a dot, with commas between; a leading `backbone.` may
+            be omitted: 'backbone', 'stem,stage0', 'stage1.0', 'head_layer'.
 
     Raises:
-        InputError: a name is none, or nothing is left to train.
+        InputError: a name fits no parameter, or nothing is left to train.
     """
     parameters = dict(network.parameters_and_names())
     for part in (word.strip() for word in names.split(',')):
@@ -129,16 +129,16 @@ def freeze(network: nn.Cell, names: str) -> None:
         if isinstance(cell, nn.BatchNorm2d) and not cell.gamma.requires_grad:
             cell.use_batch_statistics = False
     if not network.trainable_params():
-        raise InputError(f'freeze {names!r}: nothing is left to train')
+        raise InputError(f'freeze {names!r}: nothing is left to train; omit a part')
 
 
 def make_optimizer(name: str, network: nn.Cell, learning_rate: np.ndarray, weight_decay: float) -> nn.Optimizer:
-    """The optimizer over `parameter_groups`.
+    """Return an optimizer over `parameter_groups`.
 
     Args:
         name: 'AdamWeightDecay' (decoupled decay, no bias correction, eps 1e-6), 'Adam' or 'SGD' (no momentum).
-        network: what it trains.
-        learning_rate: float32 (steps,), one per step of the training.
+        network: the network to train.
+        learning_rate: float32 (updates,), one per update.
         weight_decay: of convolution weights; for Adam and SGD it is added to the gradient.
     """
     rate = ms.Tensor(learning_rate)
@@ -147,7 +147,7 @@ def make_optimizer(name: str, network: nn.Cell, learning_rate: np.ndarray, weigh
 
 
 def get_logger(file: Path | None = None, quiet: bool = False) -> logging.Logger:
-    """The project's logger: plain lines on stdout and, dated, in `file`; only warnings if `quiet`.
+    """Return the project's logger: plain lines on stdout and, dated, in `file`; only warnings if `quiet`.
 
     Raises:
         InputError: the file can't be written.

@@ -1,7 +1,7 @@
-"""epochs.jsonl: the figures of a training, as lines of JSON that go with the numbers of their epochs.
+"""epochs.jsonl: the figures of a training, a JSON object with the number of its epoch per line.
 
 An epoch may have several lines (training first, evaluation later). Read back they are one row, in which the later line
-counts where both have a key. A training that starts or goes on drops the lines of the epochs that it does anew.
+counts where both have a key. A training that starts or resumes drops the lines of the epochs that it will do.
 """
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from src.common.errors import InputError
-from src.common.files import atomic_path
+from src.common.files import append_line, atomic_path
 
 FILE = 'epochs.jsonl'
 
 
 def append(path: Path, row: dict[str, Any]) -> None:
-    """Adds a line; `row` has the whole number `epoch`, counted from 1. Values that are not finite become null."""
+    """Add a row, which has the whole number `epoch`, from 1; values that are not finite become null."""
     values = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-    with path.open('a') as file:
-        file.write(json.dumps(values, allow_nan=False) + '\n')
+    append_line(path, json.dumps(values, allow_nan=False) + '\n')
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """One row per epoch, ordered by epoch; an unfinished last line (the machine stopped) is left out.
+    """Return one row per epoch, ordered by epoch, without an unfinished last line (the machine stopped).
 
     Raises:
         InputError: the file can't be read, or a line is no JSON object with an `epoch`.
@@ -44,7 +43,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def restart(path: Path, epochs: int) -> None:
-    """Keeps the rows of the first `epochs` epochs, as a training does that goes on after them; 0 empties the file."""
+    """Keep the rows of the first `epochs` epochs, as a training does that resumes after them; 0 empties the file."""
     kept = [row for row in read(path) if row['epoch'] <= epochs] if epochs and path.is_file() else []
     with atomic_path(path) as temporary:
         temporary.write_text(''.join(json.dumps(row) + '\n' for row in kept))

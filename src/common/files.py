@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent, and files that grow by whole lines."""
 from __future__ import annotations
 
 import hashlib
@@ -12,7 +12,7 @@ from src.common.errors import InputError
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; renames it to `path` on success, removes it on failure.
+    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure.
 
     The suffix is kept, because writers choose their format by it. Missing folders are made.
 
@@ -37,23 +37,29 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def append_line(path: Path, line: str) -> None:
+    """Add `line`, which ends in a line break, to a text file."""
+    with path.open('a', newline='') as file:
+        file.write(line)
+
+
 def _digest_path(path: Path) -> Path:
     return path.with_name(f'{path.name}.sha256')
 
 
 def write_digest(path: Path) -> None:
-    """Leaves the SHA-256 of a file beside it, as `sha256sum` writes and checks it."""
+    """Write the SHA-256 of a file beside it, as `sha256sum` writes and checks it."""
     with atomic_path(_digest_path(path)) as temporary:
         temporary.write_text(f'{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n')
 
 
 def drop_digest(path: Path) -> None:
-    """Removes it: to be done before a file is replaced or removed, so that no other's is ever beside it."""
+    """Remove the SHA-256 beside a file, before the file is replaced or removed, so that it is never another's."""
     _digest_path(path).unlink(missing_ok=True)
 
 
 def check_digest(path: Path) -> None:
-    """Compares a file with the SHA-256 beside it, if there is one.
+    """Compare a file with the SHA-256 beside it, if there is one.
 
     Raises:
         InputError: they differ.

@@ -12,11 +12,11 @@ from src.utils import is_decayed
 
 
 class FusedUpdate(nn.Cell):
-    """Gradients of a scaled loss to whether all are finite, shape (1,); if so, the optimizer's step is done.
+    """Gradients of a scaled loss to whether all are finite, bool (1,); if so, the optimizer's update is done.
 
     Args:
-        library: see `build_library`.
-        optimizer: nn.Adam or nn.AdamWeightDecay; what it holds is changed as it would change it.
+        library: the compiled operators.
+        optimizer: nn.Adam or nn.AdamWeightDecay; its parameters and counters are changed in place.
         weight_decay: of the parameters that `is_decayed` names.
         loss_scale: the gradients are divided by it.
     """
@@ -39,7 +39,7 @@ class FusedUpdate(nn.Cell):
 
 
 def fuse_update(optimizer: nn.Optimizer, weight_decay: float, loss_scale: float) -> FusedUpdate | None:
-    """What `TrainStep` takes for it; None for other optimizers, and where operators can't be compiled."""
+    """Return the update of an optimizer as one operator; None for SGD and where operators can't be compiled."""
     library = build_library()
     if library is None or not isinstance(optimizer, (nn.Adam, nn.AdamWeightDecay)):
         return None
