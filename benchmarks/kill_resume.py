@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from src.common.errors import InputError, run
 from src.config import ROOT
 from src.synthetic.coco import make_dataset
-from src.training.saving import whole_states
+from src.training.saving import find_valid_states
 from src.training.state import read_state
 from src.weights.checkpoint import read_state as read_weights
 
@@ -71,7 +71,7 @@ def saved_steps(output: Path, figures: Figures) -> int:
     """Return the steps of the newest state; count damaged files."""
     folder = output / 'checkpoints/kill'
     final = folder / f'{NAME}.ckpt'
-    states = whole_states(final, logging.getLogger('quiet'))
+    states = find_valid_states(final, logging.getLogger('quiet'))
     # A leading dot marks a file that was being written.
     finished = [path for path in folder.glob('*.*') if not path.name.startswith('.')]
     figures.damaged_files += sum(path.suffix == '.state' for path in finished) - len(states)
@@ -80,7 +80,7 @@ def saved_steps(output: Path, figures: Figures) -> int:
             read_weights(checkpoint)
         except InputError:
             figures.damaged_files += 1
-    return read_state(states[-1]).done if states else 0
+    return read_state(states[-1]).step if states else 0
 
 
 def kill_at(process: subprocess.Popen, output: Path, step: int, delay: float) -> None:
@@ -98,7 +98,7 @@ def equal_results(one: Path, other: Path) -> bool:
     states = [read_state(folder / f'{NAME}_epoch{EPOCHS}.state') for folder in folders]
     arrays = [{name: value.tobytes() for name, value in state.arrays.items()} for state in states]
     files = [[(folder / name).read_bytes() for name in (f'{NAME}.ckpt', 'steps.csv')] for folder in folders]
-    return states[0].done == states[1].done and arrays[0] == arrays[1] and files[0] == files[1]
+    return states[0].step == states[1].step and arrays[0] == arrays[1] and files[0] == files[1]
 
 
 def kill_and_resume(data: Path, output: Path, interval: int, kills: int, total: int, startup: float,

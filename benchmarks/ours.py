@@ -88,7 +88,7 @@ def training_step(network: ms.nn.Cell, model_config: str, batch: int, fast: bool
                                np.full(10000, experiment['learning_rate'], np.float32), experiment['weight_decay'])
     decay, scale = experiment['weight_decay'], experiment['loss_scale']
     step = TrainStep(NetWithLoss(network, JointsMSELoss()), optimizer, scale,
-                     fused=fuse_update(optimizer, decay, scale) if fast else None)
+                     fused_update=fuse_update(optimizer, decay, scale) if fast else None)
     step.set_train()
     inputs = [ms.Tensor(a.astype(np.float32)) for a in (
         noise(config, batch), np.random.default_rng(1).random((batch, joints, height, width)),

@@ -1,13 +1,16 @@
-"""What is said and noted beside the training steps: progress, metrics, the stop after bad steps."""
+"""Callbacks of a training: per-step CSV, epoch log, console, and the stop after repeated bad steps.
+
+All of them read where the training is, and what its last step gave, from one `Progress`, which `fit` keeps.
+"""
 from __future__ import annotations
 
 import csv
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 from mindspore.train.callback import Callback, RunContext
@@ -15,142 +18,250 @@ from tqdm import tqdm
 
 from src.common import epoch_log
 from src.common.errors import InputError
-from src.common.files import atomic_path
+from src.common.files import append_line, atomic_path
 
 COLUMNS = ('epoch', 'step', 'loss', 'learning_rate', 'finite')
+LINE_SECONDS = 30.0  # between two lines of the console within an epoch
 
 
-def first_rows(path: Path, steps: int) -> list[list[str]]:
-    """The rows of the first `steps` steps in a steps.csv; none of a file that is absent or none of ours."""
-    if not steps or not path.is_file():
-        return []
-    with path.open(newline='', errors='replace') as file:
-        return [row for row in csv.reader(file)
-                if len(row) == len(COLUMNS) and row[1].isdecimal() and int(row[1]) <= steps]
+@dataclass
+class Progress:
+    """Where a training is, and what its last step and epoch gave.
 
-
-def append_row(path: Path, row: Sequence[Any]) -> None:
-    """Adds a row to a .csv file."""
-    with path.open('a', newline='') as file:
-        csv.writer(file).writerow(row)
-
-
-class Progress(Callback):
-    """Loss per step and per epoch (true means), learning rate, images/s, time left.
-
-    Every step is a row of steps.csv; every epoch a line of epochs.jsonl and of the log. A terminal also sees a bar.
-
-    Args:
-        learning_rates: float32 (steps,), of the steps to come.
-        steps_per_epoch: see name.
-        first_epoch: number of the first epoch, from 0.
-        images_per_step: over all devices.
-        folder: where both files go; None on the ranks that only keep step with rank 0.
-        logger: gets the lines.
-        max_steps: end of the training, if it is to end before the last epoch.
-        max_bad_steps: that many skipped steps in a row end the training.
-        replaced: counter of pictures that could not be read (see `train_loader`).
-        done: steps of an earlier run that this one goes on from; their rows stay.
+    Attributes:
+        steps_per_epoch: steps of one epoch.
+        total_steps: number of the step after which the training ends.
+        images_per_step: batch size over all devices.
+        first_epoch: number of the epoch, from 0, that step 0 belongs to.
+        step: steps done, skipped ones and those of an earlier, resumed run included.
+        loss: of the last step.
+        finite: whether the last step's gradients were finite; otherwise it was skipped.
+        learning_rate: of the update that the last step belongs to.
+        losses: of the epoch's steps so far, without skipped ones.
+        skipped: steps skipped in this run.
+        step_seconds: duration of the last step.
+        figures: of the last epoch, or of what was done of it: its row of epochs.jsonl. Evaluation adds its scores.
     """
 
-    def __init__(self, learning_rates: np.ndarray, steps_per_epoch: int, first_epoch: int, images_per_step: int,
-                 folder: Path | None, logger: logging.Logger, max_steps: int | None, max_bad_steps: int,
-                 replaced: Any = None, done: int = 0) -> None:
-        self.rates, self.per_epoch, self.first_epoch = learning_rates, steps_per_epoch, first_epoch
-        self.images, self.folder, self.logger = images_per_step, folder, logger
-        self.total = min(len(learning_rates), max_steps or len(learning_rates))
-        self.max_bad, self.bad_in_row, self.bad = max_bad_steps, 0, 0
-        self.replaced, self.done, self.step = replaced, done, done
-        self.losses: list[float] = []
-        self.lacking: set[str] = set()
+    steps_per_epoch: int
+    total_steps: int
+    images_per_step: int = 1
+    first_epoch: int = 0
+    step: int = 0
+    loss: float = float('nan')
+    finite: bool = True
+    learning_rate: float = float('nan')
+    losses: list[float] = field(default_factory=list)
+    skipped: int = 0
+    step_seconds: float = 0.0
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.start = self.step  # of this run
+        self._run_began = self._epoch_began = self._step_began = time.time()
+        self._timed_steps = 0  # of the epoch; the first step of a run is none of them, because it holds the compilation
+
+    @property
+    def epoch(self) -> int:
+        """Return the number, from 1, of the last step's epoch; at the end of an epoch, of epochs done."""
+        return self.first_epoch + -(-self.step // self.steps_per_epoch)
+
+    @property
+    def step_in_epoch(self) -> int:
+        """Return the number of steps done of an unfinished epoch; 0 at the end of one."""
+        return self.step % self.steps_per_epoch
+
+    def begin_epoch(self) -> None:
+        """Start the epoch's clock, so that checkpoints and evaluation between two epochs are no time of either."""
+        self._epoch_began, self._timed_steps = time.time(), 0
+        if not self.step_in_epoch:
+            self.losses = []
+
+    def begin_step(self) -> None:
+        """Start the step's clock."""
+        self._step_began = time.time()
+
+    def end_step(self, loss: float, finite: bool, learning_rate: float) -> None:
+        """Count a step that has just ended."""
+        self.step += 1
+        self.loss, self.finite, self.learning_rate = loss, finite, learning_rate
+        self.step_seconds = time.time() - self._step_began
+        self.losses += [loss] * finite
+        self.skipped += not finite
+        if self.step == self.start + 1:
+            self._run_began = self._epoch_began = time.time()
+        else:
+            self._timed_steps += 1
+
+    def end_epoch(self) -> None:
+        """Put the epoch's figures together."""
+        seconds = max(time.time() - self._epoch_began, 1e-9)
+        rate = self._timed_steps * self.images_per_step / seconds if self._timed_steps else float('nan')
+        self.figures = {'epoch': self.epoch, 'loss': mean(self.losses), 'learning_rate': self.learning_rate,
+                        'images_per_second': rate, 'seconds': seconds,
+                        'skipped_steps': (self.step_in_epoch or self.steps_per_epoch) - len(self.losses)}
+
+    def minutes_left(self) -> float:
+        """Return the minutes to the end of the training at the pace of this run."""
+        seconds = (time.time() - self._run_began) / max(self.step - self.start - 1, 1)
+        return (self.total_steps - self.step) * seconds / 60
+
+
+def mean(values: list[float]) -> float:
+    """Return the arithmetic mean; nan of no values."""
+    return float(np.mean(values)) if values else float('nan')
+
+
+class _Table(Callback):
+    """A file that rows are added to; where that fails, it is said once and the training goes on.
+
+    Args:
+        path: of the file.
+        progress: of the training.
+        logger: gets the warning.
+    """
+
+    def __init__(self, path: Path, progress: Progress, logger: logging.Logger) -> None:
+        self.path, self.progress, self.logger, self.failed = path, progress, logger, False
+
+    def add(self, row: Any) -> None:
+        """Append a row."""
+        try:
+            self._append(row)
+        except OSError as error:
+            if not self.failed:
+                self.logger.warning(f'{self.path}: cannot be written ({error.strerror}); rows will be missing, the '
+                                    'training goes on')
+            self.failed = True
+
+    def _append(self, row: Any) -> None:
+        raise NotImplementedError
+
+
+class StepTable(_Table):
+    """steps.csv: a row of `COLUMNS` per step. A resumed training keeps the rows of the steps done before."""
 
     def on_train_begin(self, run_context: RunContext) -> None:
-        """Opens steps.csv and the bar."""
-        rows = []
-        if self.folder:
-            rows = first_rows(self.folder / 'steps.csv', self.done)
-            with atomic_path(self.folder / 'steps.csv') as path, path.open('w', newline='') as file:
-                csv.writer(file).writerows([COLUMNS, *rows])
-            epoch_log.restart(self.folder / epoch_log.FILE, self.first_epoch + self.done // self.per_epoch)
-        for _, step, loss, _, finite in rows:
-            self._count(float(loss), finite == '1')
-            if int(step) % self.per_epoch == 0:
-                self.losses = []
-        self.bar = tqdm(total=self.total, initial=self.done, unit='step', disable=None if self.folder else True,
-                        file=sys.stderr)
-        self.began = None
+        """Write the rows to keep, and take up the losses of an epoch that was interrupted."""
+        rows = [row for row in self._rows() if int(row[1]) <= self.progress.step]
+        with atomic_path(self.path) as path, path.open('w', newline='') as file:
+            csv.writer(file).writerows([COLUMNS, *rows])
+        first = self.progress.step - self.progress.step_in_epoch
+        self.progress.losses = [float(loss) for _, step, loss, _, finite in rows if int(step) > first and finite == '1']
 
-    def on_train_epoch_begin(self, run_context: RunContext) -> None:
-        """Starts the epoch's clock: what is done between two epochs (checkpoints, evaluation) is no time of either."""
-        self.epoch_began = time.time()
-
-    def on_train_step_begin(self, run_context: RunContext) -> None:
-        """Starts the clock."""
-        if self.began is None:
-            self.began = time.time()
+    def _rows(self) -> list[list[str]]:
+        if not self.progress.step or not self.path.is_file():
+            return []
+        with self.path.open(newline='', errors='replace') as file:
+            return [row for row in csv.reader(file) if len(row) == len(COLUMNS) and row[1].isdecimal()]
 
     def on_train_step_end(self, run_context: RunContext) -> None:
-        """Writes the row, counts bad steps, stops where asked."""
-        outputs = run_context.original_args().net_outputs
-        loss, finite = float(outputs[0].asnumpy()), bool(outputs[1].asnumpy())
-        epoch = self.first_epoch + self.step // self.per_epoch + 1
-        self._write(append_row, 'steps.csv', (epoch, self.step + 1, loss, float(self.rates[self.step]), int(finite)))
-        self.step += 1
-        if self.step == self.done + 1:
-            self.logger.info(f'first step: loss {loss:.6f}, {time.time() - self.began:.1f} s')
-            self.began = self.epoch_began = time.time()
-        self.bar.set_postfix(epoch=epoch, loss=f'{loss:.6f}', refresh=False)
-        self.bar.update()
-        self._count(loss, finite)
-        if not finite:
-            self.logger.warning(f'step {self.step}: gradients are not finite, the step was skipped')
-            if self.bad_in_row >= self.max_bad:
-                raise InputError(f'{self.bad_in_row} steps in a row had non-finite gradients: stopped; the last '
-                                 'checkpoint is whole, go on from it with --checkpoint_path, --start_epoch and a '
-                                 'lower --learning_rate')
-        if self.step >= self.total:
-            run_context.request_stop()
+        """Add the step's row."""
+        p = self.progress
+        self.add((p.epoch, p.step, p.loss, p.learning_rate, int(p.finite)))
 
-    def _count(self, loss: float, finite: bool) -> None:
-        if finite:
-            self.losses.append(loss)
-            self.bad_in_row = 0
-        else:
-            self.bad, self.bad_in_row = self.bad + 1, self.bad_in_row + 1
+    def _append(self, row: tuple[Any, ...]) -> None:
+        append_line(self.path, ','.join(map(str, row)) + '\r\n')
+
+
+class EpochTable(_Table):
+    """epochs.jsonl: a line per epoch (see src/common/epoch_log.py), and those that others add to it."""
+
+    def on_train_begin(self, run_context: RunContext) -> None:
+        """Drop the lines of epochs that will be done again."""
+        epoch_log.restart(self.path, self.progress.first_epoch + self.progress.step // self.progress.steps_per_epoch)
 
     def on_train_epoch_end(self, run_context: RunContext) -> None:
-        """Notes and logs the epoch."""
-        now, steps = time.time(), (self.step - 1) % self.per_epoch + 1
-        seconds = max(now - self.epoch_began, 1e-9)
-        loss = float(np.mean(self.losses)) if self.losses else float('nan')
-        # The very first step is left out of the clock: it holds the compilation.
-        run = self.step - self.done
-        timed = min(steps, run) - (run <= steps)
-        rate = timed * self.images / seconds if timed else float('nan')
-        left = (self.total - self.step) * (now - self.began) / max(run - 1, 1)
-        epoch = self.first_epoch + (self.step - 1) // self.per_epoch + 1
-        learning_rate = float(self.rates[self.step - 1])
-        self._write(epoch_log.append, epoch_log.FILE, dict(
-            epoch=epoch, loss=loss, learning_rate=learning_rate, images_per_second=rate, seconds=seconds,
-            skipped_steps=steps - len(self.losses)))
-        skipped = f', {self.bad} steps skipped' if self.bad else ''
+        """Add the epoch's figures."""
+        self.add(self.progress.figures)
+
+    def _append(self, row: dict[str, Any]) -> None:
+        epoch_log.append(self.path, row)
+
+
+class Console(Callback):
+    """A bar on a terminal; elsewhere a line every `LINE_SECONDS` at most. A line after the first step and every epoch.
+
+    Args:
+        progress: of the training.
+        logger: gets the lines.
+        replaced: counter of images that could not be read (see `train_loader`), or None.
+    """
+
+    def __init__(self, progress: Progress, logger: logging.Logger, replaced: Any = None) -> None:
+        self.progress, self.logger, self.replaced = progress, logger, replaced
+        self.bar: tqdm | None = None
+
+    def on_train_begin(self, run_context: RunContext) -> None:
+        """Open the bar."""
+        self.bar = tqdm(total=self.progress.total_steps, initial=self.progress.step, unit='step', disable=None,
+                        file=sys.stderr)
+
+    def on_train_epoch_begin(self, run_context: RunContext) -> None:
+        """Start the clock of the lines."""
+        self._restart()
+
+    def _restart(self) -> None:
+        self._began, self._first, self._losses = time.time(), self.progress.step, []
+
+    def on_train_step_end(self, run_context: RunContext) -> None:
+        """Move the bar, or write a line where it is time for one."""
+        p = self.progress
+        if p.step == p.start + 1:
+            self.logger.info(f'first step: loss {p.loss:.6f}, {p.step_seconds:.1f} s')
+            self._restart()
+        self._losses += [p.loss] * p.finite
+        self.bar.set_postfix(epoch=p.epoch, loss=f'{p.loss:.6f}', refresh=False)
+        self.bar.update()
+        seconds = time.time() - self._began
+        if self.bar.disable and seconds >= LINE_SECONDS and p.step_in_epoch:
+            rate = (p.step - self._first) * p.images_per_step / seconds
+            self.logger.info(f'epoch {p.epoch}, step {p.step_in_epoch}/{p.steps_per_epoch}: '
+                             f'{self._describe(mean(self._losses), rate)}')
+            self._restart()
+
+    def _describe(self, loss: float, rate: float) -> str:
+        return (f'loss {loss:.6f}, lr {self.progress.learning_rate:.3g}, {rate:.1f} images/s, '
+                f'{self.progress.minutes_left():.1f} min left')
+
+    def on_train_epoch_end(self, run_context: RunContext) -> None:
+        """Write the epoch's line."""
+        figures = self.progress.figures
+        notes = f', {self.progress.skipped} steps skipped' if self.progress.skipped else ''
         if self.replaced is not None and self.replaced.value:
-            skipped += f', {self.replaced.value} unreadable pictures replaced'
-        self.logger.info(f'epoch {epoch}: loss {loss:.6f}, lr {learning_rate:.3g}, {rate:.1f} images/s, '
-                         f'{left / 60:.1f} min left{skipped}')
-        self.losses = []
+            notes += f', {self.replaced.value} unreadable images replaced'
+        self.logger.info(f'epoch {self.progress.epoch}: '
+                         f'{self._describe(figures["loss"], figures["images_per_second"])}{notes}')
 
-    def _write(self, write: Callable[[Path, Any], None], name: str, row: Any) -> None:
-        if self.folder:
-            try:
-                write(self.folder / name, row)
-            except OSError as error:
-                if name not in self.lacking:
-                    self.logger.warning(f'{self.folder / name}: cannot be written ({error.strerror}); rows will be '
-                                        'missing, the training goes on')
-                self.lacking.add(name)
-
-    def close(self) -> None:
-        """Ends the bar; also after an error."""
-        if hasattr(self, 'bar'):
+    def __exit__(self, *error: object) -> None:
+        """End the bar."""
+        if self.bar is not None:
             self.bar.close()
+
+
+class BadStepGuard(Callback):
+    """Ends the training after `limit` skipped steps in a row.
+
+    Args:
+        progress: of the training.
+        limit: at least 1.
+        logger: gets a line per skipped step.
+    """
+
+    def __init__(self, progress: Progress, limit: int, logger: logging.Logger) -> None:
+        self.progress, self.limit, self.logger, self.in_a_row = progress, limit, logger, 0
+
+    def on_train_step_end(self, run_context: RunContext) -> None:
+        """Count skipped steps.
+
+        Raises:
+            InputError: `limit` of them came in a row.
+        """
+        if self.progress.finite:
+            self.in_a_row = 0
+            return
+        self.in_a_row += 1
+        self.logger.warning(f'step {self.progress.step}: gradients are not finite, the step was skipped')
+        if self.in_a_row >= self.limit:
+            raise InputError(f'{self.in_a_row} steps in a row had non-finite gradients: stopped; start from the last '
+                             'checkpoint with --checkpoint_path, --start_epoch and a lower --learning_rate')

@@ -13,9 +13,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mindspore import nn
 
+from src.callback import Progress
 from src.loss import JointsMSELoss, NetWithLoss
 from src.mmpose.loader import train_loader
-from src.training.train_step import TrainStep, fit
+from src.training.loop import fit
+from src.training.train_step import TrainStep
 from src.utils import make_optimizer, set_device
 from tests.networks import randomise, values
 
@@ -53,7 +55,7 @@ def main(folder: str, kind: str, steps: str, batch_size: str, *distributed: str)
     optimizer = make_optimizer('SGD', network, np.full(int(steps), 0.1, np.float32), 0.01)
     step = TrainStep(NetWithLoss(network, JointsMSELoss()), optimizer, 2.0 ** 16, ranks)
     loader = train_loader(Samples(), int(batch_size), seed=0, workers=0, rank=rank, ranks=ranks)
-    fit(step, loader, int(steps) // loader.get_dataset_size(), [])
+    fit(step, Progress(loader.get_dataset_size(), int(steps)), loader, [])
     np.savez(Path(folder) / f'rank{rank}_of_{ranks}.npz', **values(network))
     np.savez(Path(folder) / 'before.npz', **before)
 

@@ -2,7 +2,7 @@
 
 A small process beside each rank (of its own, so that a rank held up in compiled code still shows life) touches a file
 in a folder that all ranks share, as long as its rank runs, and watches those of the others. A rank that is gone, or
-stopped, is named, and its fellows are ended rather than left waiting for ever; the launcher then ends the rest.
+stopped, is named, and the other ranks are ended rather than left waiting for ever; the launcher then ends the rest.
 """
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ import sys
 import time
 from pathlib import Path
 
-LIMIT = 15.0  # seconds without a sign
+SILENCE_LIMIT = 15.0  # seconds
 
 
-class Heartbeat:
-    """Shows that this process lives until `close`, and ends it when another rank shows no more life.
+class Heartbeat(contextlib.AbstractContextManager):
+    """Shows, from its making to the end of its context, that this process lives; ends it when another rank is silent.
 
     Args:
-        folder: seen by all ranks.
+        folder: shared by all ranks.
         rank: number of this process.
-        ranks: how many there are.
+        ranks: number of processes.
     """
 
     def __init__(self, folder: Path, rank: int, ranks: int) -> None:
@@ -33,14 +33,14 @@ class Heartbeat:
         words = [str(folder), str(rank), str(ranks), str(os.getpid())]
         self._process = subprocess.Popen([sys.executable, __file__, *words], stdin=subprocess.PIPE)
 
-    def close(self) -> None:
-        """The rank ends as it should."""
+    def __exit__(self, *error: object) -> None:
+        """Say that the rank ends as it should."""
         with contextlib.suppress(BrokenPipeError):
             self._process.communicate(b'done', timeout=10)
 
 
 def _stopped(pid: int) -> bool:
-    """Whether a process is held by a signal or a debugger."""
+    """Return whether a process is held by a signal or a debugger."""
     try:
         return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] in 'tT'
     except OSError:
@@ -48,15 +48,15 @@ def _stopped(pid: int) -> bool:
 
 
 def _silent(folder: Path, rank: int, ranks: int) -> tuple[int, float]:
-    """The rank that has been silent longest beside this one, and how long, by the clock of the folder."""
+    """Return which other rank has been silent longest, and for how many seconds, by the clock of the folder."""
     now = (folder / str(rank)).stat().st_mtime
     ages = {other: now - (folder / str(other)).stat().st_mtime for other in range(ranks)
             if other != rank and (folder / str(other)).exists()}
     return max(((other, age) for other, age in ages.items()), key=lambda pair: pair[1], default=(rank, 0.0))
 
 
-def watch(folder: Path, rank: int, ranks: int, parent: int, limit: float = LIMIT) -> None:
-    """Runs beside rank `rank`, process `parent`, until that is done or gone."""
+def watch(folder: Path, rank: int, ranks: int, parent: int, limit: float = SILENCE_LIMIT) -> None:
+    """Give and watch signs of life for rank `rank`, process `parent`, until that process ends."""
     sign = folder / str(rank)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -1,6 +1,8 @@
 """SIGTERM and SIGINT as a flag that the training reads between two steps."""
 from __future__ import annotations
 
+import logging
+import multiprocessing
 import os
 import select
 import signal
@@ -16,7 +18,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignals:
-    """Notes the first signal; a second one does what it did before; ends the process if no step ends after one.
+    """Keeps the first signal; a second one has its usual effect. Ends the process if no step ends after the first.
 
     The last is needed because Python's handlers wait for the main thread, which MindSpore may hold for ever (it sends
     SIGTERM itself when a data worker has died, and then waits for that worker's data).
@@ -30,21 +32,21 @@ class StopSignals:
         self._pipe = os.pipe()
 
     def catch(self) -> None:
-        """Sets the handlers; again and again, because MindSpore's data pipeline sets its own whenever it starts."""
+        """Set the handlers; to be called repeatedly, as MindSpore's data pipeline sets its own whenever it starts."""
         if not self._before:
             for end in self._pipe:
                 os.set_blocking(end, False)
             self._wakeup = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
             threading.Thread(target=self._watch, daemon=True).start()
         for number in SIGNALS:
-            before = signal.signal(number, self._note)
+            before = signal.signal(number, self._record)
             self._before.setdefault(number, before)
 
     def beat(self) -> None:
-        """A step has ended."""
+        """Count the end of a step, a sign of life."""
         self._beats += 1
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         if self.number or os.getpid() != self._process:  # a second one, or inherited by a data worker
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
@@ -64,7 +66,7 @@ class StopSignals:
                 os._exit(128 + numbers[0])
 
     def release(self) -> None:
-        """Gives the signals back."""
+        """Restore the handlers from before the first `catch`."""
         if self._before:
             signal.set_wakeup_fd(self._wakeup)
         for number, handler in self._before.items():
@@ -72,8 +74,8 @@ class StopSignals:
         self._before = {}
 
 
-class Follow(Callback):
-    """On the ranks beside rank 0: goes on after SIGTERM and SIGINT, as rank 0 needs it for the step that it finishes.
+class DeferSignals(Callback):
+    """On the ranks beside rank 0: keeps training after SIGTERM and SIGINT, as rank 0 needs it to finish its step.
 
     The launcher ends these ranks when rank 0 has saved.
     """
@@ -82,13 +84,27 @@ class Follow(Callback):
         self.signals = StopSignals()
 
     def on_train_step_begin(self, run_context: RunContext) -> None:
-        """See `StopSignals.catch`."""
+        """Set the handlers."""
         self.signals.catch()
 
     def on_train_step_end(self, run_context: RunContext) -> None:
-        """See `StopSignals.beat`."""
+        """Count the end of the step."""
         self.signals.beat()
 
-    def close(self) -> None:
-        """Gives the signals back."""
+    def __exit__(self, *error: object) -> None:
+        """Restore the handlers."""
         self.signals.release()
+
+
+def exit_after_signal(number: int, step: int, saved: bool, logger: logging.Logger) -> None:
+    """End the process with the exit status of a signal, and say what was saved."""
+    logger.info(f'{signal.Signals(number).name} after step {step}: {"saved" if saved else "not saved"}; pass --resume '
+                'to continue')
+    sys.stdout.flush()
+    # MindSpore 1.10's data workers outlive this process until it is waited for; later releases would call their end
+    # an error.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    # Not by an exception: where a data worker has died, MindSpore waits for it for ever while it clears up.
+    os._exit(128 + number)

@@ -1,4 +1,4 @@
-"""Whole training states in files: what an exact continuation needs, checksummed.
+"""Training states in files: all that an exact continuation needs, checksummed.
 
 A state is every Parameter of the training step (network, optimizer, its step counter) and how far the training was.
 The file holds one line with format and SHA-256 of the rest, one line of JSON, and an `.npz` archive that is read
@@ -29,24 +29,24 @@ SECTIONS = ('model', 'data', 'train_pipeline', 'train')
 
 @dataclass(frozen=True)
 class TrainingState:
-    """How far a training was.
+    """A training after one of its steps.
 
     Attributes:
-        begun: when it began, seconds since 1970; the same for all states of one training.
-        done: steps done, those skipped for bad gradients included.
-        settings: as from `settings_that_count`.
+        start_time: when the training began, seconds since 1970; the same for all its states.
+        step: steps done, those skipped for bad gradients included.
+        settings: as from `settings_affecting_results`.
         arrays: every Parameter by name.
     """
 
-    begun: float
-    done: int
+    start_time: float
+    step: int
     settings: dict[str, Any]
     arrays: dict[str, np.ndarray]
 
 
-def settings_that_count(experiment: Mapping[str, Any], config: Mapping[str, Any], samples: int,
-                        ranks: int) -> dict[str, Any]:
-    """Everything that has a say in the numbers of a training, as JSON gives it back."""
+def settings_affecting_results(experiment: Mapping[str, Any], config: Mapping[str, Any], samples: int,
+                               ranks: int) -> dict[str, Any]:
+    """Return all that the numbers of a training follow from, as JSON gives it back."""
     found = {key: value for key, value in experiment.items() if key not in RESUME_MAY_CHANGE}
     for section in SECTIONS:
         entries = config[section].items() if isinstance(config[section], dict) else [(None, config[section])]
@@ -57,45 +57,45 @@ def settings_that_count(experiment: Mapping[str, Any], config: Mapping[str, Any]
 
 
 def require_same_settings(saved: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
-    """Compares settings.
+    """Refuse to continue with other settings.
 
     Raises:
         InputError: names the first key that differs, with both values.
     """
     for key in sorted(saved.keys() | now.keys()):
         if saved.get(key) != now.get(key):
-            raise InputError(f'{path}: {key} was {saved.get(key)!r} and is now {now.get(key)!r}: an exact continuation '
-                             f'needs the same; or begin anew from the weights with --checkpoint_path')
+            raise InputError(f'{path}: {key} was {saved.get(key)!r} and is now {now.get(key)!r}; to resume, set it '
+                             'back, or start a new run from the weights with --checkpoint_path')
 
 
-def _kept(step: nn.Cell) -> dict[str, ms.Parameter]:
+def _saved_parameters(step: nn.Cell) -> dict[str, ms.Parameter]:
     # Learning rates come from the settings: more epochs make the list longer.
     return {p.name: p for p in step.get_parameters() if not p.name.startswith('learning_rate')}
 
 
 def state_of(step: nn.Cell) -> dict[str, np.ndarray]:
-    """Copies of the arrays of a `TrainingState`."""
-    return {name: p.asnumpy().copy() for name, p in _kept(step).items()}
+    """Return copies of the arrays of a `TrainingState`."""
+    return {name: p.asnumpy().copy() for name, p in _saved_parameters(step).items()}
 
 
 def fill_step(step: nn.Cell, state: TrainingState, path: Path) -> None:
-    """Puts a state's arrays into the Parameters of the training step.
+    """Put a state's arrays into the Parameters of the training step, all or none.
 
     Raises:
-        InputError: they are not those of this step.
+        InputError: names or shapes are not those of this step.
     """
-    parameters = _kept(step)
-    odd = parameters.keys() ^ state.arrays.keys() or {
+    parameters = _saved_parameters(step)
+    misfits = parameters.keys() ^ state.arrays.keys() or {
         name for name, p in parameters.items() if tuple(p.shape) != state.arrays[name].shape}
-    if odd:
-        raise InputError(f'{path}: {len(odd)} entries do not fit this training ({sorted(odd)[0]}); it was written by '
-                         'another version or optimizer: begin anew from the weights with --checkpoint_path')
+    if misfits:
+        raise InputError(f'{path}: {len(misfits)} entries do not fit this training ({sorted(misfits)[0]}); written '
+                         'with another version or optimizer; start a new run from the weights with --checkpoint_path')
     for name, parameter in parameters.items():
         parameter.set_data(ms.Tensor(state.arrays[name], parameter.dtype))
 
 
 def write_state(state: TrainingState, path: Path) -> None:
-    """Writes `path`, whole or not at all.
+    """Write a state to `path`, whole or not at all.
 
     Raises:
         OSError: the disk is full.
@@ -103,14 +103,14 @@ def write_state(state: TrainingState, path: Path) -> None:
     """
     archive = io.BytesIO()
     np.savez(archive, **state.arrays)
-    head = json.dumps({'begun': state.begun, 'done': state.done, 'settings': state.settings})
+    head = json.dumps({'begun': state.start_time, 'done': state.step, 'settings': state.settings})
     rest = head.encode() + b'\n' + archive.getvalue()
     with atomic_path(path) as temporary:
         temporary.write_bytes(f'{MAGIC} {hashlib.sha256(rest).hexdigest()}\n'.encode() + rest)
 
 
 def read_state(path: Path) -> TrainingState:
-    """Reads what `write_state` wrote.
+    """Return the state that `write_state` wrote.
 
     Raises:
         InputError: the file is absent, of another kind, truncated or altered.
@@ -121,13 +121,13 @@ def read_state(path: Path) -> TrainingState:
         raise InputError(f'{path}: cannot be read ({error.strerror})') from error
     magic, _, digest = first.partition(b' ')
     if magic != MAGIC.encode():
-        raise InputError(f'{path}: no training state of this version, or damaged')
+        raise InputError(f'{path}: not a training state of this version, or damaged; delete it')
     if hashlib.sha256(rest).hexdigest().encode() != digest:
-        raise InputError(f'{path}: damaged (its checksum differs)')
+        raise InputError(f'{path}: damaged (its checksum differs); delete it')
     try:
         head, _, archive = rest.partition(b'\n')
         fields = json.loads(head)
         with np.load(io.BytesIO(archive), allow_pickle=False) as arrays:
             return TrainingState(float(fields['begun']), int(fields['done']), dict(fields['settings']), dict(arrays))
     except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise InputError(f'{path}: no training state of this version, or damaged') from error
+        raise InputError(f'{path}: not a training state of this version, or damaged; delete it') from error

@@ -2,60 +2,58 @@
 from __future__ import annotations
 
 import importlib
+import math
 from pathlib import Path
 
-import numpy as np
 from mindspore.train.callback import Callback, RunContext
 
-from src.common import epoch_log
+from src.callback import Progress
 from src.common.errors import InputError
 
 FOLDER = 'tensorboard'
 
 
 class TensorBoard(Callback):
-    """Loss and learning rate of every step; at the end of an epoch, all of its figures in epochs.jsonl.
+    """Loss and learning rate of every step; at the end of an epoch all of its figures.
 
-    It stands behind the callbacks that write to epochs.jsonl. Everything goes by the number of the step; a training
-    that goes on hides what an earlier one wrote of the same steps.
+    It stands behind the evaluation, which adds scores to the figures. Events go by the number of the step; those that
+    an earlier run wrote of the steps to come are hidden.
 
     Args:
         folder: of the training; events go to `FOLDER` in it.
-        learning_rates: float32 (steps,), of all steps.
-        done: steps of an earlier run that this one goes on from.
+        progress: of the training.
 
     Raises:
         InputError: tensorboardX is not installed.
     """
 
-    def __init__(self, folder: Path, learning_rates: np.ndarray, done: int = 0) -> None:
+    def __init__(self, folder: Path, progress: Progress) -> None:
         try:
             self.open = importlib.import_module('tensorboardX').SummaryWriter
         except ImportError as error:
-            raise InputError(f'tensorboard: {error}; pip install tensorboardX, or leave --tensorboard away') from error
-        self.folder, self.rates, self.step, self.writer = folder, learning_rates, done, None
+            raise InputError(f'tensorboard: {error}; pip install tensorboardX, or omit --tensorboard') from error
+        self.folder, self.progress, self.writer = folder, progress, None
 
     def on_train_begin(self, run_context: RunContext) -> None:
-        """Opens the event file."""
-        self.writer = self.open(str(self.folder / FOLDER), purge_step=self.step + 1, filename_suffix=f'.{self.step}')
+        """Open the event file."""
+        step = self.progress.step
+        self.writer = self.open(str(self.folder / FOLDER), purge_step=step + 1, filename_suffix=f'.{step}')
 
     def on_train_step_end(self, run_context: RunContext) -> None:
-        """Notes the step; a skipped one has no loss."""
-        loss, finite = run_context.original_args().net_outputs[:2]
-        rate = float(self.rates[self.step])
-        self.step += 1
-        if bool(finite.asnumpy()):
-            self.writer.add_scalar('step/loss', float(loss.asnumpy()), self.step)
-        self.writer.add_scalar('step/learning_rate', rate, self.step)
+        """Write the step; a skipped one has no loss."""
+        p = self.progress
+        if p.finite:
+            self.writer.add_scalar('step/loss', p.loss, p.step)
+        self.writer.add_scalar('step/learning_rate', p.learning_rate, p.step)
 
     def on_train_epoch_end(self, run_context: RunContext) -> None:
-        """Notes the epoch."""
-        for key, value in epoch_log.read(self.folder / epoch_log.FILE)[-1].items():
-            if value is not None:
-                self.writer.add_scalar(f'epoch/{key}', value, self.step)
+        """Write the epoch."""
+        for key, value in self.progress.figures.items():
+            if math.isfinite(value):
+                self.writer.add_scalar(f'epoch/{key}', value, self.progress.step)
         self.writer.flush()
 
-    def close(self) -> None:
-        """Ends the event file; also after an error."""
+    def __exit__(self, *error: object) -> None:
+        """Close the event file."""
         if self.writer:
             self.writer.close()

@@ -29,7 +29,7 @@ def make_step(name: str, fused: bool, decay: float = 0.1, scale: float = 1024.0)
     randomise(network)
     optimizer = make_optimizer(name, network, RATES, decay)
     return TrainStep(NetWithLoss(network, JointsMSELoss()), optimizer, scale,
-                     fused=fuse_update(optimizer, decay, scale) if fused else None).set_train()
+                     fused_update=fuse_update(optimizer, decay, scale) if fused else None).set_train()
 
 
 def assert_equal(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:

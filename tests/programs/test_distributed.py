@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.training.saving import whole_states
+from src.training.saving import find_valid_states
 from tests.programs.test_programs import ROOT, train_options
 from tests.scripts.test_distributed import needs_msrun
 from tests.training.test_saving import LOGGER, NAME
@@ -147,5 +147,5 @@ def test_a_signal_to_the_script_saves_and_ends_all(synthetic: Path, tmp_path: Pa
         assert run.script.wait(timeout=60) == status
         logs = Path(run.log.read_text().splitlines()[0].partition('log: ')[2]).parent
         assert 'SIGTERM after step' in (logs / 'worker_0.log').read_text()
-        assert len(whole_states(tmp_path / 'checkpoints/tiny' / f'{NAME}.ckpt', LOGGER)) == 1
+        assert len(find_valid_states(tmp_path / 'checkpoints/tiny' / f'{NAME}.ckpt', LOGGER)) == 1
         assert_nothing_left(run, port)

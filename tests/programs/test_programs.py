@@ -128,7 +128,7 @@ def test_truncated_image_is_replaced_and_counted_when_asked(synthetic: Path, tmp
     root = broken_copy(synthetic, tmp_path / 'coco')
     spoil_image(root)
     assert train_program.main(train_options(root, tmp_path, '--skip_bad_images')) == 0
-    assert 'unreadable pictures replaced' in (tmp_path / 'checkpoints/tiny/train.log').read_text()
+    assert 'unreadable images replaced' in (tmp_path / 'checkpoints/tiny/train.log').read_text()
 
 
 def edit(path: Path, change) -> None:

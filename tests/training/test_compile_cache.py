@@ -13,7 +13,7 @@ import pytest
 from src.config import resolve
 from src.cpu.kernels import build_library
 from src.training import compile_cache
-from src.training.compile_cache import KEPT, graph_folder
+from src.training.compile_cache import KEPT_GRAPHS, graph_folder
 from tests.programs.test_programs import ROOT, train_options
 
 NAME = 'litehrnet_18_coco_256x192'
@@ -50,7 +50,7 @@ def test_second_start_and_a_damaged_cache(synthetic: Path, tmp_path: Path) -> No
     assert 'compiled in' in said and len(list((cache / 'litehrnet/graphs').iterdir())) == 2
 
 
-def test_the_folder_follows_from_all_that_has_a_say(tmp_path: Path) -> None:
+def test_the_folder_follows_from_all_that_the_graph_does(tmp_path: Path) -> None:
     def folder(steps: int = 10, dotted: dict | None = None, **given: str) -> Path:
         return graph_folder(*resolve({'device': 'CPU', **given}, dotted or {}), steps)
 
@@ -64,7 +64,7 @@ def test_the_folder_follows_from_all_that_has_a_say(tmp_path: Path) -> None:
 
 
 def test_the_oldest_go_and_so_does_what_killed_runs_left(tmp_path: Path) -> None:
-    for number in range(KEPT + 3):
+    for number in range(KEPT_GRAPHS + 3):
         (tmp_path / f'graph{number}').mkdir()
         os.utime(tmp_path / f'graph{number}', (number, number))
     for name in ('.old', '.running', '.new'):
@@ -72,4 +72,4 @@ def test_the_oldest_go_and_so_does_what_killed_runs_left(tmp_path: Path) -> None
     os.utime(tmp_path / '.old', (0, time.time() - 90000))
     compile_cache._keep(tmp_path / '.new', tmp_path / 'new')
     assert {path.name for path in tmp_path.iterdir()} == {
-        'new', '.running', *(f'graph{number}' for number in range(4, KEPT + 3))}
+        'new', '.running', *(f'graph{number}' for number in range(4, KEPT_GRAPHS + 3))}

@@ -16,10 +16,9 @@ RANK = '''
 import sys, time
 from pathlib import Path
 from src.training import heartbeat
-beat = heartbeat.Heartbeat(Path(sys.argv[1]), int(sys.argv[2]), 2)
-print('up', flush=True)
-time.sleep(float(sys.argv[3]))
-beat.close()
+with heartbeat.Heartbeat(Path(sys.argv[1]), int(sys.argv[2]), 2):
+    print('up', flush=True)
+    time.sleep(float(sys.argv[3]))
 '''
 
 

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 import train as train_program
+from src.callback import Progress
 from src.common import epoch_log
 from src.common.errors import InputError
-from src.training.saving import Checkpoints, find_start, whole_states
+from src.training.saving import Checkpoints, find_start, find_valid_states
 from src.training.state import TrainingState, read_state, state_of
 from src.weights.checkpoint import read_state as read_weights
 from tests.programs.test_programs import ROOT, train_options
@@ -52,7 +53,7 @@ def steps(output: Path) -> list[dict]:
 def assert_same_end(output: Path, straight: Path) -> None:
     """Every Parameter bit for bit, every row, every epoch's loss."""
     found, expected = (read_state(folder(o) / f'{NAME}_epoch4.state') for o in (output, straight))
-    assert found.done == expected.done and found.arrays.keys() == expected.arrays.keys()
+    assert found.step == expected.step and found.arrays.keys() == expected.arrays.keys()
     for name, value in expected.arrays.items():
         assert found.arrays[name].tobytes() == value.tobytes(), name
     final, other = ((folder(o) / f'{NAME}.ckpt').read_bytes() for o in (output, straight))
@@ -76,7 +77,7 @@ def test_stopped_within_an_epoch_and_damaged_it_ends_the_same(synthetic: Path, s
     capsys.readouterr()
     train_program.main(options(synthetic, tmp_path, '--resume'))
     said = capsys.readouterr().out
-    assert f'{newest}: damaged' in said and f'{NAME}_epoch2_step1.state: {2 * per_epoch + 1} steps done' in said
+    assert f'{newest}: damaged' in said and f'{NAME}_epoch2_step1.state at step {2 * per_epoch + 1}' in said
     assert_same_end(tmp_path, straight)
     (folder(tmp_path) / f'{NAME}.ckpt').unlink()
     train_program.main(options(synthetic, tmp_path, '--resume'))
@@ -121,7 +122,7 @@ def test_a_signal_saves_and_the_end_is_the_same(synthetic: Path, straight: Path,
     assert run.returncode in (status, 143), said
     assert f'{signal.Signals(run.returncode - 128).name} after step' in said and 'saved' in said
     state, = folder(tmp_path).glob('*.state')
-    done = read_state(state).done
+    done = read_state(state).step
     assert len(steps(tmp_path)) == done >= 1 and not list(folder(tmp_path).glob('*.ckpt'))
     if done < len(steps(straight)):
         assert train_program.main(options(synthetic, tmp_path, '--resume')) == 0
@@ -141,7 +142,7 @@ def test_a_dead_data_worker_ends_the_training_saved(synthetic: Path, tmp_path: P
         os.kill(workers_of(run.pid)[0], signal.SIGKILL)
         said, _ = run.communicate(timeout=80)
     assert run.returncode == 143, said
-    assert whole_states(folder(tmp_path) / f'{NAME}.ckpt', LOGGER)
+    assert find_valid_states(folder(tmp_path) / f'{NAME}.ckpt', LOGGER)
 
 
 @pytest.mark.slow
@@ -175,7 +176,7 @@ def test_resume_without_a_state_and_with_other_settings(synthetic: Path, tmp_pat
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
     reached = []
     monkeypatch.setattr(train_program, 'fit', lambda *_: reached.append(1))
-    with pytest.raises(InputError, match=r'--resume: .*tiny has no whole training state.*--resume auto'):
+    with pytest.raises(InputError, match=r'--resume: .*tiny has no valid training state.*--resume auto'):
         train_program.main(options(synthetic, tmp_path, '--resume'))
     assert train_program.main(options(synthetic, tmp_path, '--resume', 'auto')) == 0 and reached == [1]
     with pytest.raises(InputError, match="resume 'maybe': choose one of no, yes, auto"):
@@ -184,18 +185,20 @@ def test_resume_without_a_state_and_with_other_settings(synthetic: Path, tmp_pat
 
 # The callback alone, over a step that is never compiled.
 
-def make(tmp_path: Path, start: TrainingState, **more) -> Checkpoints:
+def make(tmp_path: Path, start: TrainingState, first_epoch: int = 0, **more) -> Checkpoints:
     final = tmp_path / 'net.ckpt'
-    plan = dict(interval=1, keep=0, steps_per_epoch=2, first_epoch=0, states=whole_states(final, LOGGER), logger=LOGGER)
-    return Checkpoints(make_step(), final, start, **{**plan, **more})
+    plan = dict(interval=1, keep=0, states=find_valid_states(final, LOGGER), logger=LOGGER)
+    progress = Progress(2, 100, first_epoch=first_epoch, step=start.step)
+    return Checkpoints(make_step(), progress, final, start, **{**plan, **more})
 
 
 def run_epochs(callback: Checkpoints, count: int) -> None:
-    for _ in range(count * callback.per_epoch):
+    for _ in range(2 * count):
+        callback.progress.end_step(0.5, True, 0.1)
         callback.on_train_step_end(None)
-        if callback.done % callback.per_epoch == 0:
+        if not callback.progress.step_in_epoch:
             callback.on_train_epoch_end(None)
-    callback.close()
+    callback.__exit__()
 
 
 def names(tmp_path: Path, pattern: str) -> set[str]:
@@ -225,7 +228,8 @@ def test_all_checkpoints_stay_by_default_and_the_interval_counts_from_epoch_0(tm
 def test_a_later_training_is_newer_than_all_of_an_earlier_one(tmp_path: Path) -> None:
     run_epochs(make(tmp_path, BEGIN), 5)
     run_epochs(make(tmp_path, TrainingState(200.0, 0, {}, {})), 1)
-    assert [p.name for p in whole_states(tmp_path / 'net.ckpt', LOGGER)] == ['net_epoch5.state', 'net_epoch1.state']
+    states = find_valid_states(tmp_path / 'net.ckpt', LOGGER)
+    assert [p.name for p in states] == ['net_epoch5.state', 'net_epoch1.state']
 
 
 def test_a_damaged_newest_state_is_said_and_the_one_before_it_taken(tmp_path: Path,
@@ -233,16 +237,16 @@ def test_a_damaged_newest_state_is_said_and_the_one_before_it_taken(tmp_path: Pa
     first = make(tmp_path, BEGIN)
     run_epochs(first, 3)
     (tmp_path / 'net_epoch3.state').write_bytes(b'')
-    states = whole_states(tmp_path / 'net.ckpt', LOGGER)
+    states = find_valid_states(tmp_path / 'net.ckpt', LOGGER)
     assert 'net_epoch3.state' in caplog.text and 'damaged' in caplog.text
     step = make_step()
     start = find_start(step, states, 'yes', {'a': 1}, tmp_path, LOGGER)
-    assert (start.done, start.begun) == (4, 100.0)
+    assert (start.step, start.start_time) == (4, 100.0)
     assert all(np.array_equal(value, start.arrays[name]) for name, value in state_of(step).items())
     with pytest.raises(InputError, match='a was 1 and is now 2'):
         find_start(step, states, 'auto', {'a': 2}, tmp_path, LOGGER)
-    assert find_start(step, states, 'no', {'a': 2}, tmp_path, LOGGER).done == 0
-    assert 'begins anew' in caplog.text
+    assert find_start(step, states, 'no', {'a': 2}, tmp_path, LOGGER).step == 0
+    assert 'starting a new run beside' in caplog.text
 
 
 @pytest.mark.parametrize('fault', ['truncated', 'flipped'])
@@ -292,8 +296,8 @@ def test_a_second_signal_ends_at_once() -> None:
 
 
 def test_a_signal_that_no_step_answers_ends_the_process() -> None:
-    program = ('import os, signal, time\nfrom src import signals\nsignals.GRACE = 1\ns = signals.StopSignals()\n'
-               's.catch()\nimport threading\nthreading.Timer(0.3, os.kill, (os.getpid(), 15)).start()\n'
+    program = ('import os, signal, threading\nfrom src.training import signals\nsignals.GRACE = 1\n'
+               's = signals.StopSignals()\ns.catch()\nthreading.Timer(0.3, os.kill, (os.getpid(), 15)).start()\n'
                'lock = threading.Lock()\nlock.acquire()\nlock.acquire()\n')
     began = time.time()
     done = subprocess.run([sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True)

@@ -17,7 +17,7 @@ from src.training.state import (
     fill_step,
     read_state,
     require_same_settings,
-    settings_that_count,
+    settings_affecting_results,
     state_of,
     write_state,
 )
@@ -35,7 +35,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / 'x_epoch1.state'
     write_state(state(), path)
     found = read_state(path)
-    assert (found.begun, found.done, found.settings) == (1234.5, 7, state().settings)
+    assert (found.start_time, found.step, found.settings) == (1234.5, 7, state().settings)
     for name, value in state().arrays.items():
         assert found.arrays[name].dtype == value.dtype and found.arrays[name].tobytes() == value.tobytes()
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -120,22 +120,22 @@ CONFIG = {'model': {'module': 'LITE'}, 'data': {'image_size': (64, 64)}, 'train_
     ('train', 'epochs', 8, 2, 'number of devices was 1 and is now 2'),
 ])
 def test_a_setting_that_changed_is_named(section: str, key: str, value, ranks: int, named: str) -> None:
-    saved = settings_that_count(EXPERIMENT, CONFIG, 10, 1)
+    saved = settings_affecting_results(EXPERIMENT, CONFIG, 10, 1)
     experiment = {**EXPERIMENT, key: value} if section == 'experiment' else EXPERIMENT
     config = CONFIG if section == 'experiment' else {**CONFIG, section: {**CONFIG[section], key: value}}
     with pytest.raises(InputError, match=named):
-        require_same_settings(saved, settings_that_count(experiment, config, 10, ranks), Path('x.state'))
+        require_same_settings(saved, settings_affecting_results(experiment, config, 10, ranks), Path('x.state'))
 
 
 def test_other_samples_are_refused_and_other_folders_and_lengths_are_not() -> None:
-    saved = settings_that_count(EXPERIMENT, CONFIG, 10, 1)
+    saved = settings_affecting_results(EXPERIMENT, CONFIG, 10, 1)
     with pytest.raises(InputError, match='number of training samples was 10 and is now 11'):
-        require_same_settings(saved, settings_that_count(EXPERIMENT, CONFIG, 11, 1), Path('x.state'))
+        require_same_settings(saved, settings_affecting_results(EXPERIMENT, CONFIG, 11, 1), Path('x.state'))
     config = {**CONFIG, 'train': {**CONFIG['train'], 'epochs': 9}, 'eval': {'batch_size': 2}}
     with pytest.raises(InputError, match=r'train\.epochs was 5 and is now 9'):
         cosines = [{**CONFIG, 'train': {'schedule': 'cosine', 'epochs': epochs}} for epochs in (5, 9)]
-        require_same_settings(*(settings_that_count(EXPERIMENT, c, 10, 1) for c in cosines), Path('x.state'))
+        require_same_settings(*(settings_affecting_results(EXPERIMENT, c, 10, 1) for c in cosines), Path('x.state'))
     free = {'workers': 0, 'data_root': 'b', 'compile_cache': False, 'dataset_sink_mode': True,
             'enable_graph_kernel': True}
-    require_same_settings(saved, settings_that_count({**EXPERIMENT, **free}, config, 10, 1),
+    require_same_settings(saved, settings_affecting_results({**EXPERIMENT, **free}, config, 10, 1),
                           Path('x.state'))

@@ -3,13 +3,11 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from types import SimpleNamespace
 
-import mindspore as ms
 import numpy as np
 import pytest
 
-from src.common import epoch_log
+from src.callback import Progress
 from src.common.errors import InputError
 from src.training import tensorboard
 
@@ -36,17 +34,20 @@ def read_events(folder: Path) -> tuple[dict[str, list[tuple[int, float]]], list[
 
 
 def train(folder: Path, losses: list[float], done: int = 0) -> None:
-    """Plays a training of two steps per epoch to the callback."""
+    """Plays a training of two steps per epoch to the callback, each epoch evaluated."""
     pytest.importorskip('tensorboardX')
-    callback = tensorboard.TensorBoard(folder, np.linspace(0.1, 0.2, 11, dtype=np.float32), done)
+    progress = Progress(2, 10, step=done)
+    callback = tensorboard.TensorBoard(folder, progress)
     callback.on_train_begin(None)
     for number, loss in enumerate(losses, done + 1):
-        outputs = (ms.Tensor(loss, ms.float32), ms.Tensor(bool(np.isfinite(loss))))
-        callback.on_train_step_end(SimpleNamespace(original_args=lambda o=outputs: SimpleNamespace(net_outputs=o)))
+        progress.end_step(loss, bool(np.isfinite(loss)), number / 10)
+        callback.on_train_step_end(None)
         if number % 2 == 0:
-            epoch_log.append(folder / epoch_log.FILE, dict(epoch=number // 2, loss=loss, AP=number / 100))
+            progress.end_epoch()
+            progress.figures['AP'] = number / 100
             callback.on_train_epoch_end(None)
-    callback.close()
+            progress.begin_epoch()
+    callback.__exit__()
 
 
 def test_steps_epochs_and_scores_are_events(tmp_path: Path) -> None:
@@ -54,26 +55,26 @@ def test_steps_epochs_and_scores_are_events(tmp_path: Path) -> None:
     found, starts = read_events(tmp_path / tensorboard.FOLDER)
     assert found['step/loss'] == [(1, 0.5), (3, 0.25), (4, 0.125)]
     assert [step for step, _ in found['step/learning_rate']] == [1, 2, 3, 4]
-    assert [value for _, value in found['step/learning_rate']] == pytest.approx([0.1, 0.11, 0.12, 0.13])
-    assert found['epoch/loss'] == [(4, 0.125)] and [step for step, _ in found['epoch/AP']] == [2, 4]
+    assert [value for _, value in found['step/learning_rate']] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert found['epoch/loss'] == [(2, 0.5), (4, 0.1875)] and [step for step, _ in found['epoch/AP']] == [2, 4]
     assert found['epoch/epoch'] == [(2, 1), (4, 2)] and starts == [1]
 
 
-def test_going_on_hides_the_steps_done_anew(tmp_path: Path) -> None:
+def test_resuming_hides_the_steps_done_again(tmp_path: Path) -> None:
     train(tmp_path, [0.5, 0.4, 0.3])
     train(tmp_path, [0.25, 0.2], done=2)
     found, starts = read_events(tmp_path / tensorboard.FOLDER)
     assert [step for step, _ in found['step/loss']] == [1, 2, 3, 3, 4] and starts == [1, 3]
 
 
-def test_missing_package_is_told_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_an_error_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__('sys').modules, 'tensorboardX', None)
     with pytest.raises(InputError, match='pip install tensorboardX'):
-        tensorboard.TensorBoard(tmp_path, np.zeros(1))
+        tensorboard.TensorBoard(tmp_path, Progress(1, 1))
     assert not list(tmp_path.iterdir())
 
 
-def test_close_before_the_beginning_is_nothing(tmp_path: Path) -> None:
+def test_nothing_is_written_before_the_beginning(tmp_path: Path) -> None:
     pytest.importorskip('tensorboardX')
-    tensorboard.TensorBoard(tmp_path, np.zeros(1)).close()
+    tensorboard.TensorBoard(tmp_path, Progress(1, 1)).__exit__()
     assert not list(tmp_path.iterdir())

@@ -2,20 +2,15 @@
 from __future__ import annotations
 
 import functools
-import logging
 
 import mindspore as ms
-import mindspore.dataset as ds
 import numpy as np
 import pytest
 from mindspore import nn, ops
-from mindspore.train.callback import Callback, RunContext
 
 from src.common.compat import RUNNING_VARIANCE_DDOF
-from src.common.errors import InputError
 from src.loss import JointsMSELoss, NetWithLoss
-from src.training import train_step
-from src.training.train_step import TrainStep, fit
+from src.training.train_step import TrainStep
 from src.utils import make_optimizer
 from tests.networks import mode, randomise, values
 
@@ -164,146 +159,3 @@ def test_one_bad_pixel_is_found(bad: float) -> None:
     assert not bool(finite)
     after = values(step)
     assert all(np.array_equal(after[p.name], before[p.name]) for p in step.weights)
-
-
-class Watcher(Callback):
-    """Counts the steps; `stop_at` raises there."""
-
-    def __init__(self, stop_at: int = 0) -> None:
-        self.steps, self.closed, self.stop_at = 0, 0, stop_at
-
-    def on_train_step_end(self, run_context) -> None:
-        self.steps += 1
-        assert len(run_context.original_args().net_outputs) == 2
-        if self.steps == self.stop_at:
-            raise InputError('enough')
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-def loader(samples: int) -> ds.Dataset:
-    arrays = [np.concatenate([batch(i)[k].asnumpy() for i in range(samples // 4)]) for k in range(3)]
-    return ds.NumpySlicesDataset(tuple(arrays), ['img', 'target', 'target_weight'], shuffle=False).batch(4)
-
-
-def test_fit_runs_all_steps_of_all_epochs_and_closes() -> None:
-    step, watcher = make_step('SGD'), Watcher()
-    before = values(step)
-    fit(step, loader(12), 1, [watcher])
-    assert (watcher.steps, watcher.closed) == (3, 1)
-    _, expected = train('SGD')
-    after = values(step)
-    for name in before:
-        np.testing.assert_allclose(after[name], expected[name], rtol=1e-6, err_msg=name)
-    assert not np.array_equal(after['last.weight'], before['last.weight'])
-
-
-def test_fit_closes_when_a_callback_refuses(caplog: pytest.LogCaptureFixture) -> None:
-    watcher = Watcher(stop_at=2)
-    with caplog.at_level(logging.CRITICAL), pytest.raises(InputError, match='enough'):
-        fit(make_step('SGD'), loader(12), 2, [watcher])
-    assert (watcher.steps, watcher.closed) == (2, 1)
-
-
-def test_a_bad_step_leaves_every_parameter_as_it_was() -> None:
-    arrays = [np.concatenate([batch(i)[k].asnumpy() for i in range(3)]) for k in range(3)]
-    arrays[0][5, 0, 3, 3] = np.nan  # in the second step
-    loaded = ds.NumpySlicesDataset(tuple(arrays), ['img', 'target', 'target_weight'], shuffle=False).batch(4)
-    step, seen = make_step('AdamWeightDecay'), []
-
-    class Record(Watcher):
-        def on_train_step_end(self, run_context) -> None:
-            seen.append((bool(run_context.original_args().net_outputs[1].asnumpy()), values(step)))
-
-    fit(step, loaded, 1, [Record()])
-    assert [finite for finite, _ in seen] == [True, False, True]
-    before, bad, after = (found for _, found in seen)
-    assert all(np.isfinite(value).all() for value in after.values())
-    for name, value in before.items():
-        np.testing.assert_array_equal(bad[name], value, err_msg=name)
-    assert not np.array_equal(after['bn.moving_mean'], before['bn.moving_mean'])
-
-
-def test_the_rest_of_an_epoch_comes_first_and_begin_and_end_once() -> None:
-    told = []
-
-    class Events(Watcher):
-        def on_train_begin(self, run_context) -> None:
-            told.append('begin')
-
-        def on_train_epoch_end(self, run_context) -> None:
-            told.append(self.steps)
-
-        def on_train_end(self, run_context) -> None:
-            told.append('end')
-
-    fit(make_step('SGD'), loader(4), 1, [Events()], loader(8))
-    assert told == ['begin', 2, 3, 'end']
-    told.clear()
-    fit(make_step('SGD'), loader(12), 0, [Events()], loader(8))
-    assert told == ['begin', 2, 'end']
-
-
-class Arguments(dict):
-    """What callbacks are told of, by attributes."""
-
-
-class SinkModel:
-    """Calls back as MindSpore's Model does in sink mode of one step, which a CPU does not have: each step an epoch."""
-
-    def __init__(self, network: nn.Cell) -> None:
-        self.network = network
-
-    def train(self, epoch: int, data: ds.Dataset, callbacks: list[Callback], dataset_sink_mode: bool,
-              sink_size: int) -> None:
-        assert dataset_sink_mode and sink_size == 1
-        [callback], outputs = callbacks, Arguments()
-        context = RunContext(outputs)
-        batches = data.create_tuple_iterator(num_epochs=-1)
-        callback.on_train_begin(context)
-        rows = iter(batches)
-        for _ in range(epoch):
-            callback.on_train_epoch_begin(context)
-            inputs = next(rows, None)
-            if inputs is None:
-                rows = iter(batches)
-                inputs = next(rows)
-            callback.on_train_step_begin(context)
-            outputs.net_outputs = self.network(*inputs)
-            callback.on_train_step_end(context)
-            callback.on_train_epoch_end(context)
-            if context.get_stop_requested():
-                break
-        callback.on_train_end(context)
-
-
-@pytest.mark.parametrize('stop', [0, 3])
-def test_in_sink_mode_callbacks_hear_the_same(stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Events(Watcher):
-        def __init__(self) -> None:
-            super().__init__()
-            self.told: list[str] = []
-
-        def on_train_epoch_begin(self, run_context) -> None:
-            self.told.append('epoch')
-
-        def on_train_step_end(self, run_context) -> None:
-            super().on_train_step_end(run_context)
-            self.told.append(f'{float(run_context.original_args().net_outputs[0].asnumpy()):.4g}')
-            if self.steps == stop:
-                run_context.request_stop()
-
-        def on_train_epoch_end(self, run_context) -> None:
-            self.told.append('end of epoch')
-
-    told = []
-    for sink in (False, True):
-        with monkeypatch.context() as patch:
-            if sink:
-                patch.setattr(train_step, 'Model', SinkModel)
-            events = Events()
-            fit(make_step('SGD'), loader(8), 1, [events], loader(4), sink)
-            told.append(events.told)
-    assert told[0] == told[1] and told[0].count('epoch') == told[0].count('end of epoch') == 2
-    assert len(told[0]) == 7

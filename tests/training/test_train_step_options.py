@@ -63,7 +63,7 @@ def test_gradients_are_clipped_to_their_common_norm(clip: float) -> None:
 
 @pytest.mark.parametrize('optimizer', ['SGD', 'Adam', 'AdamWeightDecay'])
 def test_two_halves_accumulated_are_one_whole(optimizer: str) -> None:
-    whole, halves = make_step(Plain, optimizer), make_step(Plain, optimizer, accumulate=2)
+    whole, halves = make_step(Plain, optimizer), make_step(Plain, optimizer, accumulate_steps=2)
     before = network_values(whole)
     for i in range(3):
         inputs = batch(i)
@@ -80,7 +80,7 @@ def test_two_halves_accumulated_are_one_whole(optimizer: str) -> None:
 
 
 def test_a_skipped_step_is_not_counted_among_the_accumulated() -> None:
-    step = make_step(Plain, accumulate=2)
+    step = make_step(Plain, accumulate_steps=2)
     x, target, weight = batch()
     before = network_values(step)
     _, finite = step(x, target * np.float32(np.inf), weight)
@@ -94,7 +94,7 @@ def test_a_skipped_step_is_not_counted_among_the_accumulated() -> None:
 
 def test_clipping_sees_the_accumulated_gradient() -> None:
     """Opposite halves cancel: only the mean may be clipped."""
-    step, reference = (make_step(Plain, clip_norm=0.05, accumulate=n, rates=np.float32([0.5])) for n in (2, 1))
+    step, reference = (make_step(Plain, clip_norm=0.05, accumulate_steps=n, rates=np.float32([0.5])) for n in (2, 1))
     inputs = batch()
     for part in (slice(0, 2), slice(2, 4)):
         step(*(x[part] for x in inputs))
@@ -105,7 +105,7 @@ def test_clipping_sees_the_accumulated_gradient() -> None:
 
 @pytest.mark.parametrize(('decay', 'accumulate'), [(0.9998, 1), (0.15, 1), (0.9998, 2)])
 def test_moving_averages_of_weights_and_statistics(decay: float, accumulate: int) -> None:
-    step = make_step(with_ema=True, ema_decay=decay, accumulate=accumulate)
+    step = make_step(with_ema=True, ema_decay=decay, accumulate_steps=accumulate)
     expected = network_values(step)
     for i in range(3 * accumulate):
         step(*batch(i))
@@ -122,7 +122,7 @@ def test_moving_averages_of_weights_and_statistics(decay: float, accumulate: int
 
 def test_all_that_counts_is_a_parameter_of_the_step() -> None:
     """Put into a fresh step, the parameters of another go on bit for bit as that one: what resuming relies on."""
-    options = dict(optimizer='Adam', with_ema=True, ema_decay=0.9, accumulate=2, clip_norm=0.1)
+    options = dict(optimizer='Adam', with_ema=True, ema_decay=0.9, accumulate_steps=2, clip_norm=0.1)
     whole, second = make_step(**options), make_step(**options)
     for i in range(3):
         whole(*batch(i))

@@ -14,14 +14,17 @@ import pytest
 
 import eval as eval_program
 import train as train_program
+from src.callback import EpochTable, Progress
 from src.common import epoch_log
 from src.common.errors import InputError
 from src.config import parse
-from src.training import validation
-from tests.networks import tiny
+from src.settings.build import build_network
+from src.training.state import read_state
+from src.training.validation import Validation
+from tests.networks import randomise
 from tests.programs.test_programs import common, train_options
 
-NAME = 'litehrnet_18_coco_256x192'
+NAME, LOGGER = 'litehrnet_18_coco_256x192', logging.getLogger('validation')
 WIDE = ('--data.info.sigmas', ','.join(['1.0'] * 17), '--eval.nms', 'none')  # so that untrained networks score too
 
 
@@ -82,21 +85,29 @@ def test_options_of_the_step_reach_it(plain: Path, synthetic: Path, tmp_path: Pa
     start = folder_of(plain) / f'{NAME}.ckpt'
     options = train_options(
         synthetic, tmp_path, '--eval_interval', '2', '--ema_decay', '0.9', '--accumulate_steps', '2', '--clip_norm',
-        '1', '--freeze', 'stem', '--train.schedule', 'cosine', '--train.warmup_steps', '0', '--checkpoint_path',
-        str(start), '--data.detections', 'absent.json', '--learning_rate', '1e-3')
+        '1e-4', '--freeze', 'stem', '--train.schedule', 'cosine', '--train.warmup_steps', '0', '--checkpoint_path',
+        str(start), '--data.detections', 'absent.json', '--learning_rate', '1', '--train.optimizer', 'SGD',
+        '--weight_decay', '0')
     assert train_program.main(options) == 0
     rows = list(csv.DictReader((folder_of(tmp_path) / 'steps.csv').open()))
     steps = len(rows)
-    expected = [1e-3 * (1 + np.cos(np.pi * (i // 2 * 2) / steps)) / 2 for i in range(steps)]
-    np.testing.assert_allclose([float(row['learning_rate']) for row in rows], expected, rtol=1e-5)
+    rates = [(1 + np.cos(np.pi * (i // 2 * 2) / steps)) / 2 for i in range(steps)]
+    np.testing.assert_allclose([float(row['learning_rate']) for row in rows], rates, rtol=1e-5)
     log = (folder_of(tmp_path) / 'train.log').read_text()
-    assert 'takes annotated boxes: there is no absent.json' in log and 'with gt boxes, the best so far' in log
-    before, after = weights(plain), weights(tmp_path)
-    changed = {name for name, value in after.items() if not np.array_equal(value, before[name])}
-    assert changed and not any(name.startswith('backbone.stem.') for name in changed)
-    assert 'keypoint_head.final_layer.weight' in changed and list(after) == list(before)
-    for name, value in weights(tmp_path, '_best').items():
-        np.testing.assert_array_equal(value, after[name], err_msg=f'{name}: both are the averages')
+    assert 'uses annotated boxes: there is no absent.json' in log and 'with gt boxes, the best so far' in log
+    before, after, best = weights(plain), weights(tmp_path), weights(tmp_path, '_best')
+    trained = read_state(folder_of(tmp_path) / f'{NAME}_epoch2.state').arrays
+    assert list(after) == list(before) and trained['ema.updates'] == steps // 2
+    changes = {}
+    for name, value in after.items():
+        np.testing.assert_array_equal(value, trained[f'ema.{name}'], err_msg=f'{name}: the averages are the result')
+        np.testing.assert_array_equal(value, best[name], err_msg=f'{name}: both are the averages')
+        changes[name] = np.linalg.norm(trained[name] - before[name])
+        if name.startswith('backbone.stem.'):
+            np.testing.assert_array_equal(trained[name], before[name], err_msg=f'{name}: frozen')
+    assert any(not np.array_equal(value, trained[name]) for name, value in after.items())
+    learned = [change for name, change in changes.items() if 'moving' not in name]
+    assert 0 < np.linalg.norm(learned) <= 1.001e-4 * sum(rates[::2]), 'each update is clipped to 1e-4'
 
 
 @pytest.mark.parametrize(('options', 'words'), [
@@ -112,23 +123,32 @@ def test_settings_that_cannot_be(synthetic: Path, tmp_path: Path, options: tuple
     assert not (tmp_path / 'checkpoints').exists()
 
 
-@pytest.mark.parametrize('writes', [True, False])
-def test_only_the_first_rank_writes(synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                    writes: bool) -> None:
-    _, experiment, config = parse(argparse.ArgumentParser(), common(synthetic, tmp_path, '--eval_interval', '1'))
-    folder_of(tmp_path).mkdir(parents=True)
-    watch = validation.Validation(tiny(), experiment, config, 3, logging.getLogger('test'), writes)
-    monkeypatch.setattr(validation, 'predict', lambda *arguments: None)
-    monkeypatch.setattr(validation, 'select_persons', lambda *arguments: [])
-    watch.on_train_begin(None)
-    for ap in (0.5, 0.25):
-        watch.dataset.evaluate = lambda *arguments, ap=ap: {'AP': ap}
-        watch.on_train_epoch_end(None)
-    assert watch.best == 0.5
-    names = {path.name for path in folder_of(tmp_path).iterdir()}
-    assert {epoch_log.FILE, f'{NAME}_best.ckpt'} <= names if writes else not names
-    if writes:
-        assert epoch_log.read(folder_of(tmp_path) / epoch_log.FILE) == [dict(epoch=4, AP=0.5), dict(epoch=5, AP=0.25)]
+def test_rank_0_alone_writes_and_the_best_is_kept(synthetic: Path, tmp_path: Path) -> None:
+    _, experiment, config = parse(argparse.ArgumentParser(), common(synthetic, tmp_path, '--eval_interval', '1', *WIDE))
+    network, progress, folder = build_network(config), Progress(1, 9, step=4), folder_of(tmp_path)
+    randomise(network)
+    folder.mkdir(parents=True)
+    table = EpochTable(folder / epoch_log.FILE, progress, LOGGER)
+
+    def evaluate(table: EpochTable | None) -> Validation:
+        validation = Validation(network, progress, experiment, config, LOGGER, table)
+        validation.on_train_begin(None)
+        validation.on_train_epoch_end(None)
+        return validation
+
+    evaluate(None)
+    assert not list(folder.iterdir()) and progress.figures['AP'] > 0
+    best = evaluate(table).best
+    assert best == progress.figures['AP']
+    assert {path.name for path in folder.iterdir()} == {epoch_log.FILE, f'{NAME}_best.ckpt', f'{NAME}_best.ckpt.sha256'}
+    kept = weights(tmp_path, '_best')
+    progress.step = 5
+    last = network.keypoint_head.final_layer
+    last.weight.set_data(ms.ops.zeros_like(last.weight))  # the same heatmap everywhere
+    last.bias.set_data(ms.ops.zeros_like(last.bias))
+    assert evaluate(table).best == best > progress.figures['AP']
+    assert all(np.array_equal(value, kept[name]) for name, value in weights(tmp_path, '_best').items())
+    assert [(row['epoch'], row['AP']) for row in epoch_log.read(table.path)] == [(4, best), (5, progress.figures['AP'])]
 
 
 @pytest.mark.slow
