@@ -1,4 +1,4 @@
-"""A data set as a user may have it: mice seen from above, four joints, in the plainest COCO format there is."""
+"""A data set as a user may have it: mice seen from above, four keypoints, in the simplest COCO format there is."""
 from __future__ import annotations
 
 import json
@@ -15,7 +15,7 @@ SIZE = (128, 128)
 
 
 def draw_mouse(image: np.ndarray, rng: np.random.Generator, low: int, high: int) -> np.ndarray:
-    """Draws one between the columns `low` and `high`; returns its joints (4, 2) in pixels."""
+    """Draw a mouse between the columns `low` and `high`; return its keypoints (4, 2) in pixels."""
     length = rng.uniform(0.42, 0.56) * (high - low)
     middle = np.array([(low + high) / 2, SIZE[1] / 2]) + rng.uniform(-0.12, 0.12, 2) * (high - low)
     angle = rng.uniform(0, 2 * np.pi)
@@ -38,7 +38,7 @@ def draw_mouse(image: np.ndarray, rng: np.random.Generator, low: int, high: int)
 
 
 def make_animals(root: Path, train: int, val: int, seed: int = 0) -> Path:
-    """Makes annotations/train.json, annotations/val.json and images/ with one or two mice per picture."""
+    """Make annotations/train.json, annotations/val.json and images/ with one or two mice per image."""
     (root / 'annotations').mkdir(parents=True)
     (root / 'images').mkdir()
     for split, first, count in (('train', 1, train), ('val', 1 + train, val)):
@@ -59,7 +59,7 @@ def make_animals(root: Path, train: int, val: int, seed: int = 0) -> Path:
 
 
 def annotation(number: int, image: int, joints: np.ndarray) -> dict[str, Any]:
-    """Without area, iscrowd and num_keypoints, as many labelling tools write it."""
+    """Return an entry without area, iscrowd and num_keypoints, as many labelling tools write it."""
     low, high = np.clip(joints.min(0) - 4, 0, SIZE), np.clip(joints.max(0) + 4, 0, SIZE)
     return dict(id=number, image_id=image, category_id=3, bbox=[*low.tolist(), *(high - low).tolist()],
                 keypoints=np.concatenate([joints, np.full((4, 1), 2)], 1).ravel().tolist())

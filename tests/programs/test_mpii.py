@@ -1,4 +1,4 @@
-"""train.py and eval.py on five MPII pictures, with a small network and a truth file written here in MPII's layout."""
+"""train.py and eval.py on five MPII images, a small network and a ground-truth file written here in MPII's layout."""
 from __future__ import annotations
 
 import csv
@@ -22,7 +22,7 @@ FIGURES = [name + suffix for suffix in ('', '@0.1') for name in (*GROUPS, 'Mean'
 
 @pytest.fixture(scope='module')
 def root(goldens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The five pictures with a truth file, whose head boxes are 60x80 pixels: head size 60."""
+    """The five images with a ground-truth file, whose head boxes are 60x80 pixels: head size 60."""
     root = tmp_path_factory.mktemp('data') / 'mpii'
     shutil.copytree(goldens / 'mpii_tiny', root, copy_function=shutil.copyfile)
     for folder in (root, root / 'annotations'):
@@ -93,7 +93,7 @@ def test_perfect_heatmaps_score_within_their_grid(trained: Path, root: Path, mon
     assert (error / cell[:, None])[visible].max() < 0.75
 
 
-def test_what_mpii_lacks_is_told_before_the_network_runs(trained: Path, root: Path, tmp_path: Path,
+def test_what_mpii_lacks_is_refused_before_the_network_runs(trained: Path, root: Path, tmp_path: Path,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(eval_program, 'build_network', None)
     with pytest.raises(InputError, match=r"'det'.*--boxes gt"):
