@@ -3,7 +3,8 @@
     python eval.py --device CPU --boxes gt
 
 Reads the checkpoint that training wrote for the same --experiment_tag and --model_config, unless --checkpoint names
-another (.ckpt, or an official .pth). Writes the scores and the results beside it as JSON.
+another (.ckpt, or an official .pth). Writes the results beside it as JSON, and then the scores; the images of COCO's
+test-dev, which nobody annotated, get results alone.
 """
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from src.common.compat import describe
 from src.common.errors import run
-from src.common.files import atomic_path
+from src.common.files import atomic_path, require_writable
 from src.config import parse, require_checkpoint, uses_kernels
 from src.cpu.cells import accelerate
 from src.deployment.fold import fold_batch_norm
@@ -38,8 +39,11 @@ def main(argv: list[str] | None = None) -> int:
     settings['boxes'] = boxes = options.boxes or settings['boxes']
 
     checkpoint = require_checkpoint(options.checkpoint, experiment)
-    folder = checkpoint.parent
+    results_file, metrics_file = (Path(given or checkpoint.with_name(f'{name}_{boxes}.json')) for given, name in (
+        (options.results_json, 'results'), (options.metrics_json, 'metrics')))
     dataset = build_dataset(experiment, config, 'val', boxes)
+    for file in (results_file, metrics_file):
+        require_writable(file)
     set_device(experiment['device'], experiment['device_id'], cpu_threads=experiment['cpu_threads'])
     network = build_network(config)
     load_network(network, checkpoint)
@@ -56,18 +60,21 @@ def main(argv: list[str] | None = None) -> int:
     if config['data']['type'] == 'coco':
         conditions.update(nms=settings['nms'], backend=settings['backend'])
     logger.info(f'{checkpoint}: {len(dataset)} boxes, {", ".join(f"{k} {v}" for k, v in conditions.items())}')
+    if dataset.remarks:
+        logger.info(dataset.remarks)
     began = time.time()
     predictions = predict(forward_of(network), dataset, settings, experiment['workers'])
     rate = len(dataset) / (time.time() - began)
     results = select_persons(predictions, dataset, settings)
-    scores = dataset.evaluate(predictions, results, settings['backend'])
+    write_results(results, results_file)
+    logger.info(f'{results_file}: {len(results)} persons after NMS; {rate:.1f} boxes/s with compilation')
 
-    write_results(results, Path(options.results_json or folder / f'results_{boxes}.json'))
-    with atomic_path(options.metrics_json or folder / f'metrics_{boxes}.json') as path:
+    scores = dataset.evaluate(predictions, results, settings['backend'])
+    with atomic_path(metrics_file) as path:
         path.write_text(json.dumps({**scores, **conditions, 'model_config': experiment['model_config'],
                                     'checkpoint': str(checkpoint), 'boxes_evaluated': len(dataset)}, indent=1))
-    logger.info('  '.join(f'{name} {value:.4f}' for name, value in scores.items()))
-    logger.info(f'{rate:.1f} boxes/s with compilation; {len(results)} persons after NMS')
+    logger.info('  '.join(f'{name} {value:.4f}' for name, value in scores.items())
+                or 'no score: the annotations have no person with labelled keypoints')
     return 0
 
 

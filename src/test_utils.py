@@ -37,8 +37,8 @@ def crops(dataset: TopDownDataset, workers: int) -> Iterator[tuple[int, dict[str
         InputError: an image can't be read.
     """
     def crops_of_image(indices: list[int]) -> list[tuple[int, dict[str, Any]]]:
-        image = dataset.compose.load(dict(dataset.records[indices[0]]))['img']
-        return [(i, dataset.compose.rest({**dataset.records[i], 'img': image})) for i in indices]
+        image = dataset.load(indices[0])['img']
+        return [(i, dataset.compose.rest(dataset.load(i, image))) for i in indices]
 
     groups = iter(dataset.groups())
     with ThreadPoolExecutor(max(1, workers)) as pool:
@@ -122,11 +122,12 @@ def predict(forward: Forward, dataset: TopDownDataset, settings: dict[str, Any],
             keypoints[rows], boxes[rows] = batch_keypoints, batch_boxes
             bar.update(len(rows))
     return Predictions(keypoints, boxes, [r['image_id'] for r in dataset.records],
+                       [r['category_id'] for r in dataset.records],
                        np.array([r['bbox_id'] for r in dataset.records]))
 
 
 def select_persons(predictions: Predictions, dataset: TopDownDataset, settings: dict[str, Any]) -> list[dict[str, Any]]:
     """Return COCO results: the predictions after rescoring and OKS NMS by the `eval` section of a configuration."""
-    return select(predictions.keypoints, predictions.boxes, predictions.image_ids, predictions.bbox_ids,
-                  sigmas=np.array(dataset.info.sigmas), visibility_threshold=settings['visibility_threshold'],
-                  oks_threshold=settings['oks_threshold'], nms=settings['nms'], category_id=dataset.categories[0])
+    return select(predictions, sigmas=np.array(dataset.info.sigmas),
+                  visibility_threshold=settings['visibility_threshold'], oks_threshold=settings['oks_threshold'],
+                  nms=settings['nms'])

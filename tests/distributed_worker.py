@@ -37,6 +37,7 @@ class Net(nn.Cell):
 
 class Samples:
     """Sixteen samples, each from its number and the epoch."""
+    sample_bytes = 3208
 
     def __len__(self) -> int:
         return 16

@@ -64,9 +64,10 @@ def main(argv: list[str] | None = None) -> int:
     page = render(f'Evaluation of {model}', sections)
     with atomic_path(options.output) as path:
         path.write_text(page, encoding='utf-8')
-    overview = sections[0]
-    print(f'{options.output}: {len(page) / 2 ** 20:.1f} MB; {dict(overview.facts)["data"]}, '
-          f'AP {dict(overview.scores)["AP"]}')
+    facts, scores = dict(sections[0].facts), dict(sections[0].scores)
+    if 'annotations' in facts:
+        print(facts['annotations'])
+    print(f'{options.output}: {len(page) / 2 ** 20:.1f} MB; {facts["data"]}, AP {scores["AP"]}')
     return 0
 
 

@@ -10,6 +10,25 @@ from pathlib import Path
 from src.common.errors import InputError
 
 
+def require_writable(path: Path | str) -> None:
+    """Make sure, before the work whose result it is to hold, that a file can be written; missing folders are made.
+
+    Raises:
+        InputError: the folder can't be made or written to.
+    """
+    _create_temporary(Path(path)).unlink()
+
+
+def _create_temporary(path: Path) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
+        temporary.touch()
+    except OSError as error:
+        raise InputError(f'{path}: cannot be written ({error.strerror}); choose another folder') from error
+    return temporary
+
+
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure.
@@ -20,12 +39,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         InputError: the folder can't be made or written to, or the disk is full.
     """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
-        temporary.touch()
-    except OSError as error:
-        raise InputError(f'{path}: cannot be written ({error.strerror}); choose another folder') from error
+    temporary = _create_temporary(path)
     try:
         yield temporary
         with temporary.open('rb') as file:  # so that the name never stands for less than the whole after a power cut

@@ -1,26 +1,25 @@
 """COCO keypoint annotations and detector boxes as records for the top-down pipeline.
 
-Which persons count, and how they are numbered, follows MMPose 0.29's TopDownCocoDataset; the file formats are
-those of https://cocodataset.org/#format-data and of its keypoint results.
+How the persons are numbered, and what a record holds, follows MMPose 0.29's TopDownCocoDataset; which annotations are
+persons is decided in annotations.py.
 """
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from src.common.errors import InputError
-from src.common.inputs import as_input_error, load_json, numbers, require_exists
+from src.common.inputs import as_input_error, load_json, require_exists
+from src.mmpose.annotations import Annotation, read_annotations, read_box, remark
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.evaluation import Predictions, evaluate
 from src.mmpose.geometry import clip_box
 from src.mmpose.transforms import Compose
-
-PERSON = 1
-MAX_COORDINATE = 1e9  # pixels; float32 arithmetic holds well beyond it
 
 
 def _ensure_center_scale(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -58,10 +57,10 @@ class TopDownDataset:
 
     Attributes:
         info: what the keypoints mean.
-        records: dicts with image_file, image_id, bbox_id, rotation, bbox_score, joints_3d and joints_3d_visible
-            (float32 (K, 3): x, y, 0 and label, label, 0) and ann_info, plus bbox or center and scale.
-        categories: ids of the categories that have these keypoints (1, a person, unless the file says otherwise).
-        skipped: number of persons or boxes omitted because their box is empty, negative or not finite.
+        records: dicts with image_file, image_id, category_id, bbox_id, rotation, bbox_score, joints_3d and
+            joints_3d_visible (float32 (K, 3): x, y, 0 and label, label, 0) and ann_info, plus bbox or center and scale.
+        annotated: whether there is ground truth to evaluate with.
+        remarks: one line about what was mended and omitted; '' where nothing was.
         compose: the pipeline.
     """
 
@@ -71,7 +70,7 @@ class TopDownDataset:
         self.info = info
         self.compose = Compose(_ensure_center_scale(pipeline))
         self.records: list[dict[str, Any]] = []
-        self.categories, self.skipped = [PERSON], 0
+        self.remarks, self.annotated = '', True
         self._seed = seed
         # glibc hands memory back to the system according to the largest block freed so far. Without a big one, each
         # sample faults its pages in anew, which can cost as much as all steps but decoding.
@@ -84,13 +83,29 @@ class TopDownDataset:
         """Return the number of records."""
         return len(self.records)
 
+    @property
+    def sample_bytes(self) -> int:
+        """Size of a training sample: image (3, H, W), target (K, h, w) and weight (K, 1), float32."""
+        image, heatmap = self._ann_info['image_size'].prod(), self._ann_info['heatmap_size'].prod()
+        return 4 * int(3 * image + self.info.num_joints * (heatmap + 1))
+
     def sample(self, index: int, epoch: int = 0) -> dict[str, Any]:
         """Return the pipeline's output for a record, which depends on seed, epoch and index alone.
 
         Raises:
-            InputError: the image can't be read.
+            InputError: the image can't be read, or is not of the annotated size.
         """
-        return self.compose({**self.records[index], 'rng': _streams.start(self._seed, epoch, index)})
+        results = self.load(index)
+        return self.compose.rest({**results, 'rng': _streams.start(self._seed, epoch, index)})
+
+    def load(self, index: int, image: np.ndarray | None = None) -> dict[str, Any]:
+        """Return a copy of a record with its image in `img`, which is read where it is not given.
+
+        Raises:
+            InputError: the image can't be read, or is not of the annotated size.
+        """
+        record = self.records[index]
+        return self.compose.load(dict(record)) if image is None else {**record, 'img': image}
 
     def crop(self, image: np.ndarray, box: Sequence[float], score: float = 1.0) -> dict[str, Any]:
         """Return the output of the pipeline, but for its reading step, for a box of an image in memory.
@@ -114,7 +129,11 @@ class TopDownDataset:
 
 
 class CocoDataset(TopDownDataset):
-    """Persons of a COCO keypoint file: annotated ones, or the boxes of a detector."""
+    """Persons of a COCO keypoint file: annotated ones, or the boxes of a detector.
+
+    Attributes:
+        annotations: what the file holds.
+    """
 
     def __init__(self, info: DatasetInfo, annotation_file: Path, image_dir: Path, image_size: tuple[int, int],
                  heatmap_size: tuple[int, int], pipeline: list[dict[str, Any]], *, detection_file: Path | None = None,
@@ -123,7 +142,7 @@ class CocoDataset(TopDownDataset):
 
         Args:
             info: what the keypoints mean.
-            annotation_file: COCO keypoint JSON.
+            annotation_file: COCO keypoint JSON; with a `detection_file` it need not have annotations.
             image_dir: folder of its images.
             image_size: (width, height) of the network's input in pixels.
             heatmap_size: (width, height) of the heatmaps.
@@ -136,98 +155,79 @@ class CocoDataset(TopDownDataset):
             InputError: a file or folder is missing, no such format, contradicts itself, or leaves nothing to do.
         """
         super().__init__(info, image_size, heatmap_size, pipeline, seed)
-        self._file, self._image_dir = Path(annotation_file), Path(image_dir)
-        content = load_json(self._file)
-        with as_input_error(self._file, 'the file'):
-            images, annotations = content['images'], content['annotations']
-            self.categories = [category['id'] for category in content.get('categories', ())
-                               if category.get('keypoints')] or [PERSON]
-        require_exists(self._image_dir)
-        self._images = self._by_id('image', images)
-        annotations = self._by_id('annotation', annotations)
-        if detection_file is None:
-            self._add_annotations(annotations.values())
-        else:
+        self.annotations = read_annotations(Path(annotation_file), info)
+        self._image_dir = require_exists(Path(image_dir))
+        self.remarks, self.annotated = self.annotations.remarks, bool(self.annotations.persons)
+        self._detected = detection_file is not None
+        if self._detected:
             self._add_detections(Path(detection_file), score_threshold)
+        else:
+            self._add_persons()
+
+    def load(self, index: int, image: np.ndarray | None = None) -> dict[str, Any]:
+        """Return a copy of a record with its image, see `TopDownDataset.load`; the image's size is checked."""
+        results = super().load(index, image)
+        if 'img' in results:
+            self.annotations.check_size(results['image_id'], results['img'], results['image_file'])
+            if not self._detected and self.annotations.images[results['image_id']].size is None:
+                height, width = results['img'].shape[:2]
+                results['bbox'] = np.array(clip_box(results['bbox'], width, height) or results['bbox'], np.float64)
+        return results
 
     def evaluate(self, predictions: Predictions, results: list[dict[str, Any]], backend: str) -> dict[str, float]:
-        """Return COCO's ten scores of the results made of the predictions, see `evaluation.evaluate`."""
-        return evaluate(results, self._file, sigmas=np.array(self.info.sigmas), backend=backend)
+        """Return COCO's ten scores of the results made of the predictions; {} where nobody is annotated."""
+        if not self.annotated:
+            return {}
+        return evaluate(results, self.annotations, sigmas=np.array(self.info.sigmas), backend=backend)
 
-    def _by_id(self, what: str, items: Sequence[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
-        found: dict[Any, dict[str, Any]] = {}
-        with as_input_error(self._file, f'an {what}'):
-            for item in items:
-                if item['id'] in found:
-                    raise InputError(f'{self._file}: duplicate {what} id {item["id"]}; give each a number of its own')
-                found[item['id']] = item
-        return found
-
-    def _add_annotations(self, annotations: Iterable[dict[str, Any]]) -> None:
-        """Add the persons, ordered by image and then as in the file."""
-        persons: dict[Any, list[dict[str, Any]]] = {image_id: [] for image_id in self._images}
-        for annotation in annotations:
-            what = f'annotation {annotation["id"]}'
-            with as_input_error(self._file, what):
-                if annotation['image_id'] not in persons:
-                    raise InputError(f'{self._file}: {what}: image {annotation["image_id"]!r} is not in the file')
-                person = self._person(annotation)
-                if person:
-                    person['bbox_id'] = len(persons[annotation['image_id']])
-                    persons[annotation['image_id']].append(person)
-        self.records = [person for group in persons.values() for person in group]
+    def _add_persons(self) -> None:
+        """Add the annotated persons, ordered by image and then as in the file, their boxes cut to the image."""
+        groups: dict[Any, list[Annotation]] = {image_id: [] for image_id in self.annotations.images}
+        for person in self.annotations.persons:
+            groups[person.image_id].append(person)
+        for image_id, group in groups.items():
+            size = self.annotations.images[image_id].size
+            for number, person in enumerate(group):
+                box = clip_box(person.box.tolist(), *size) if size else person.box
+                joints, visible = np.zeros((2, self.info.num_joints, 3), np.float32)
+                joints[:, :2], visible[:, :2] = person.keypoints[:, :2], np.clip(person.keypoints[:, 2:], 0, 1)
+                self._add(image_id, person.category_id, number, box, 1.0, joints, visible)
         if not self.records:
-            raise InputError(f'{self._file}: no person with a box and labelled joints; is it a person_keypoints file?')
+            raise InputError(f'{self.annotations.file}: no person with labelled keypoints; is it a person_keypoints '
+                             f'file?{self.remarks and f" ({self.remarks})"}')
 
-    def _person(self, annotation: dict[str, Any]) -> dict[str, Any] | None:
-        """Return an annotation's record without bbox_id, None where it is a crowd, unlabelled or without box."""
-        if annotation.get('iscrowd', 0) or not {'bbox', 'keypoints'} <= annotation.keys():
-            return None
-        if annotation.get('category_id', self.categories[0]) not in self.categories:
-            return None
-        image = self._images[annotation['image_id']]
-        keypoints = numbers(annotation['keypoints'], 3 * self.info.num_joints).reshape(-1, 3)
-        if not (np.abs(keypoints) < MAX_COORDINATE).all():
-            raise ValueError(f'its keypoints are not all finite and below {MAX_COORDINATE:.0e}')
-        box = numbers(annotation['bbox'], 4)
-        box = clip_box(box.tolist(), image['width'], image['height']) if np.isfinite(box).all() else None
-        if not box or not annotation.get('area', 1) > 0:
-            self.skipped += 1
-            return None
-        labelled = np.clip(keypoints[:, 2], 0, 1)
-        if not (labelled > 0).any() or annotation.get('num_keypoints') == 0:
-            return None
-        joints, visible = np.zeros((2, self.info.num_joints, 3), np.float32)
-        joints[:, :2], visible[:, :2] = keypoints[:, :2], labelled[:, None]
-        return self._record(annotation['image_id'], box, 1.0, joints, visible)
-
-    def _record(self, image_id: Any, box: Sequence[float], score: float, joints: np.ndarray,
-                visible: np.ndarray) -> dict[str, Any]:
-        return dict(image_file=str(self._image_dir / self._images[image_id]['file_name']), image_id=image_id,
-                    bbox=np.array(box, np.float64), bbox_score=score, rotation=0.0, joints_3d=joints,
-                    joints_3d_visible=visible, ann_info=self._ann_info)
+    def _add(self, image_id: Any, category_id: Any, bbox_id: int, box: Sequence[float], score: float,
+             joints: np.ndarray, visible: np.ndarray) -> None:
+        image_file = str(self._image_dir / self.annotations.images[image_id].file_name)
+        self.records.append(dict(
+            image_file=image_file, image_id=image_id, category_id=category_id, bbox_id=bbox_id,
+            bbox=np.array(box, np.float64), bbox_score=score, rotation=0.0, joints_3d=joints, joints_3d_visible=visible,
+            ann_info=self._ann_info))
 
     def _add_detections(self, file: Path, threshold: float) -> None:
         """Add a detector's boxes of our categories in file order, as they are: not cut to the image."""
         joints, visible = np.zeros((2, self.info.num_joints, 3), np.float32)
         visible += 1
-        detections = load_json(file)
+        detections, omitted = load_json(file), Counter()
         if not isinstance(detections, list):
             raise InputError(f'{file}: not a list of detections; give a COCO result file')
+        categories = self.annotations.categories
         for number, detection in enumerate(detections):
             with as_input_error(file, f'detection {number}'):
-                box, score = numbers(detection['bbox'], 4), float(detection['score'])
-                if detection['image_id'] not in self._images:
-                    raise InputError(f'{file}: detection {number}: image {detection["image_id"]!r} '
-                                     f'is not in {self._file}')
+                image_id, score = detection['image_id'], float(detection['score'])
+                box, category_id = read_box(detection['bbox']), detection.get('category_id', categories[0])
+                if image_id not in self.annotations.images:
+                    raise InputError(f'{file}: detection {number}: image {image_id!r} is not in '
+                                     f'{self.annotations.file}')
                 if not np.isfinite(score):
                     raise ValueError(f'its score is {score}')
-                if detection['category_id'] not in self.categories or score < threshold:
-                    continue
-                if not (np.isfinite(box).all() and box[2] > 0 and box[3] > 0):
-                    self.skipped += 1
-                    continue
-                self.records.append(self._record(detection['image_id'], box, score, joints, visible))
-                self.records[-1]['bbox_id'] = len(self.records) - 1
+                if category_id not in categories:
+                    omitted['boxes of other categories'] += 1
+                elif box is None:
+                    omitted['boxes without extent'] += 1
+                elif score >= threshold:
+                    self._add(image_id, category_id, len(self.records), box, score, joints, visible)
+        self.remarks = '; '.join(filter(None, (self.remarks, remark(file, omitted=omitted))))
         if not self.records:
-            raise InputError(f'{file}: no box of category {self.categories} with a score of {threshold} or more')
+            raise InputError(f'{file}: no box of category {", ".join(map(repr, categories))} with a score of '
+                             f'{threshold} or more{self.remarks and f" ({self.remarks})"}')

@@ -16,7 +16,7 @@ import numpy as np
 
 from src.common.errors import InputError
 from src.common.files import atomic_path
-from src.common.inputs import load_json
+from src.mmpose.annotations import Annotations
 from src.mmpose.nms import oks_nms, soft_oks_nms
 
 METRICS = ('AP', 'AP50', 'AP75', 'APM', 'APL', 'AR', 'AR50', 'AR75', 'ARM', 'ARL')
@@ -32,50 +32,48 @@ class Predictions:
         keypoints: float32 (M, K, 3) x, y in image pixels, score.
         boxes: float32 (M, 6) centre x, y, scale w, h in 200-pixel units, area in square pixels, score.
         image_ids: M ids.
+        category_ids: M ids.
         bbox_ids: (M,) numbers of the boxes inside their image.
     """
     keypoints: np.ndarray
     boxes: np.ndarray
     image_ids: Sequence[Any]
+    category_ids: Sequence[Any]
     bbox_ids: np.ndarray
 
 
-def select(preds: np.ndarray, boxes: np.ndarray, image_ids: Sequence[Any], bbox_ids: np.ndarray, *, sigmas: np.ndarray,
-           visibility_threshold: float = 0.2, oks_threshold: float = 0.9, nms: str = 'hard',
-           category_id: int = 1) -> list[dict[str, Any]]:
+def select(predictions: Predictions, *, sigmas: np.ndarray, visibility_threshold: float = 0.2,
+           oks_threshold: float = 0.9, nms: str = 'hard') -> list[dict[str, Any]]:
     """Return the persons of each image: rescored, without repeated boxes, duplicates suppressed by OKS NMS.
 
     Args:
-        preds: float32 (M, K, 3) x, y in image pixels and keypoint score.
-        boxes: float32 (M, 6) centre x, y, scale w, h (200 pixels), area (square pixels), box score.
-        image_ids: M ids.
-        bbox_ids: (M,) numbers of the boxes inside their image; the first of equals stays.
+        predictions: of boxes with equal bbox_ids the first stays; persons of all categories suppress each other, as in
+            MMPose's AP-10K data set.
         sigmas: (K,) OKS falloffs.
         visibility_threshold: keypoints scored at or below it don't count in the person's score.
         oks_threshold: OKS above which two persons of an image are the same.
         nms: `hard`, `soft` or `none`.
-        category_id: of the results: 1 is COCO's person.
 
     Returns:
         COCO results (image_id, category_id, keypoints, score, center, scale), plain Python numbers; images in order
         of first appearance.
     """
-    preds, boxes = np.asarray(preds, np.float64), np.asarray(boxes, np.float64)
-    bbox_ids, sigmas = np.asarray(bbox_ids), np.asarray(sigmas)
-    confident = preds[..., 2] > visibility_threshold
-    scores = (preds[..., 2] * confident).sum(axis=1) / np.maximum(confident.sum(axis=1), 1) * boxes[:, 5]
+    keypoints, boxes = np.asarray(predictions.keypoints, np.float64), np.asarray(predictions.boxes, np.float64)
+    bbox_ids, sigmas = np.asarray(predictions.bbox_ids), np.asarray(sigmas)
+    confident = keypoints[..., 2] > visibility_threshold
+    scores = (keypoints[..., 2] * confident).sum(axis=1) / np.maximum(confident.sum(axis=1), 1) * boxes[:, 5]
 
     rows: dict[Any, list[int]] = {}
-    for row, image_id in enumerate(image_ids):
+    for row, image_id in enumerate(predictions.image_ids):
         rows.setdefault(image_id, []).append(row)
     results = []
     for image_id, members in rows.items():
         chosen = np.array(members)[np.unique(bbox_ids[members], return_index=True)[1]]
         if NMS[nms]:
-            chosen = chosen[NMS[nms](preds[chosen], scores[chosen], boxes[chosen, 4], oks_threshold, sigmas)]
-        results += [dict(image_id=image_id, category_id=category_id, keypoints=preds[row].ravel().tolist(),
-                         score=float(scores[row]), center=boxes[row, :2].tolist(), scale=boxes[row, 2:4].tolist())
-                    for row in chosen]
+            chosen = chosen[NMS[nms](keypoints[chosen], scores[chosen], boxes[chosen, 4], oks_threshold, sigmas)]
+        results += [dict(image_id=image_id, category_id=predictions.category_ids[row],
+                         keypoints=keypoints[row].ravel().tolist(), score=float(scores[row]),
+                         center=boxes[row, :2].tolist(), scale=boxes[row, 2:4].tolist()) for row in chosen]
     return results
 
 
@@ -90,13 +88,15 @@ def default_backend() -> str:
     return next((name for name in BACKENDS if importlib.util.find_spec(name)), 'pycocotools')
 
 
-def evaluate(results: list[dict[str, Any]], annotation_file: Path | str, *, sigmas: np.ndarray,
+def evaluate(results: list[dict[str, Any]], annotations: Annotations, *, sigmas: np.ndarray,
              backend: str = 'auto') -> dict[str, float]:
-    """Return the scores of results against a COCO keypoint file. Both backends give the same figures.
+    """Return COCO's scores of results. Both backends give the same.
+
+    With several categories they are the means over these, as COCO's tools have it.
 
     Args:
-        results: COCO results, as `select` returns them.
-        annotation_file: COCO keypoint annotations.
+        results: COCO results, as `select` returns them; those of other categories do not count.
+        annotations: the ground truth.
         sigmas: (K,) OKS falloffs.
         backend: 'xtcocotools', 'pycocotools', or 'auto' for `default_backend`.
 
@@ -106,35 +106,59 @@ def evaluate(results: list[dict[str, Any]], annotation_file: Path | str, *, sigm
     Raises:
         InputError: the backend is unknown or not installed.
     """
-    if not results:
-        _backend(backend)
-        logging.getLogger(__name__).warning('no person was detected: all figures are 0')
+    evaluator = _score(results, annotations, sigmas, backend)
+    if evaluator is None:
+        logging.getLogger(__name__).warning('no person was detected: all scores are 0')
         return dict.fromkeys(METRICS, 0.0)
-    return dict(zip(METRICS, map(float, _score(results, annotation_file, sigmas, backend).stats)))
+    return dict(zip(METRICS, map(float, evaluator.stats)))
 
 
-def precision_recall(results: list[dict[str, Any]], annotation_file: Path | str, *, sigmas: np.ndarray,
-                     backend: str = 'auto') -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def precision_recall(results: list[dict[str, Any]], annotations: Annotations, *, sigmas: np.ndarray,
+                     backend: str = 'auto') -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Return the curves behind the scores, over persons of all sizes; arguments as for `evaluate`.
 
     Returns:
         OKS thresholds (T,), recalls (R,), and float64 (T, R): the best precision at that recall or a higher one, 0
-        where it is not reached, -1 where the ground truth has nothing to find.
+        where it is not reached; mean over the categories that have persons. None where there is no result.
     """
-    evaluator = _score(results, annotation_file, sigmas, backend)
-    return evaluator.params.iouThrs, evaluator.params.recThrs, evaluator.eval['precision'][:, :, 0, 0, 0]
+    evaluator = _score(results, annotations, sigmas, backend)
+    if evaluator is None:
+        return None
+    precision = evaluator.eval['precision'][:, :, :, 0, 0]  # (T, R, categories); -1 for those without persons
+    return (evaluator.params.iouThrs, evaluator.params.recThrs,
+            precision[..., (precision > -1).all((0, 1))].mean(-1))
 
 
-def _score(results: list[dict[str, Any]], annotation_file: Path | str, sigmas: np.ndarray, backend: str) -> Any:
-    """Return the backend's evaluator after its work on at least one result."""
+def _score(results: list[dict[str, Any]], annotations: Annotations, sigmas: np.ndarray, backend: str) -> Any:
+    """Return the backend's evaluator after its work, None where there is no result of the categories.
+
+    Images, annotations and categories have numbers of our own: the backends mark matches by ids, for which 0, negative
+    numbers and texts do not serve, and put image ids into arrays. xtcocotools omits persons without a keypoint scored
+    above 0, pycocotools does not; scores of keypoints count nowhere else, so all are given as 1.
+    """
     coco_class, evaluator_class = _backend(backend)
+    images = {image_id: image.number for image_id, image in annotations.images.items()}
+    categories = {category_id: number for number, category_id in enumerate(annotations.categories, 1)}
+    persons = [dict(id=person.number, image_id=images[person.image_id], category_id=categories[person.category_id],
+                    keypoints=person.keypoints.ravel().tolist(), num_keypoints=int((person.keypoints[:, 2] > 0).sum()),
+                    bbox=person.box.tolist(), area=person.area, iscrowd=int(person.crowd))
+               for person in sorted(annotations.persons + annotations.ignored, key=lambda person: person.number)]
+    found = []
+    for result in results:
+        if result['category_id'] in categories:
+            keypoints = np.array(result['keypoints'], np.float64)
+            keypoints[2::3] = 1
+            found.append({**result, 'image_id': images[result['image_id']], 'keypoints': keypoints.tolist(),
+                          'category_id': categories[result['category_id']]})
+    if not found:
+        return None
     sigmas = np.asarray(sigmas, np.float64)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = coco_class()
-        truth.dataset = _annotations(Path(annotation_file))
+        truth.dataset = dict(info={}, images=[dict(id=number) for number in images.values()], annotations=persons,
+                             categories=[dict(id=number) for number in categories.values()])
         truth.createIndex()
-        found = truth.loadRes([{**result, 'category_id': 1} for result in results])
-        arguments = (truth, found, 'keypoints')
+        arguments = (truth, truth.loadRes(found), 'keypoints')
         if evaluator_class.__module__.startswith('xtcocotools'):
             evaluator = evaluator_class(*arguments, sigmas)
         else:
@@ -144,17 +168,6 @@ def _score(results: list[dict[str, Any]], annotation_file: Path | str, sigmas: n
         evaluator.accumulate()
         evaluator.summarize()
     return evaluator
-
-
-def _annotations(file: Path) -> dict[str, Any]:
-    """Return a COCO keypoint file, its categories made one, with what backends need and own data may lack."""
-    content = load_json(file)
-    annotations = [{**item, 'category_id': 1} for item in content['annotations'] if item.get('keypoints')]
-    for item in annotations:
-        for key, value in (('num_keypoints', sum(label > 0 for label in item['keypoints'][2::3])), ('iscrowd', 0),
-                           ('area', item['bbox'][2] * item['bbox'][3] if 'bbox' in item else 0)):
-            item.setdefault(key, value)
-    return dict(info={}, categories=[dict(id=1, name='person')], images=content['images'], annotations=annotations)
 
 
 def _backend(name: str) -> tuple[type, type]:

@@ -21,7 +21,12 @@ COLUMNS = ['img', 'target', 'target_weight']
 
 
 class Samples(Protocol):
-    """What a training set must offer."""
+    """What a training set must offer.
+
+    Attributes:
+        sample_bytes: size of a sample's arrays.
+    """
+    sample_bytes: int
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -123,6 +128,7 @@ def train_loader(samples: Samples, batch_size: int, *, seed: int | None, start_e
     dataset = ds.GeneratorDataset(_Numbers(len(samples)), COLUMNS, sampler=order, num_parallel_workers=1,
                                   python_multiprocessing=False)
     order.epoch = start_epoch  # MindSpore 2.0 has gone through one epoch, to count the samples
-    dataset = dataset.map(_SampleReader(samples, replaced), COLUMNS, python_multiprocessing=workers > 0, max_rowsize=6,
+    dataset = dataset.map(_SampleReader(samples, replaced), COLUMNS, python_multiprocessing=workers > 0,
+                          max_rowsize=samples.sample_bytes // 2 ** 20 + 2,  # MB of shared memory; larger rows go slower
                           num_parallel_workers=min(max(1, workers), os.cpu_count()))  # MindSpore refuses more
     return dataset.batch(batch_size, drop_remainder=True)

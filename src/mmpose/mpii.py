@@ -13,6 +13,7 @@ import numpy as np
 from src.common.errors import InputError
 from src.common.inputs import as_input_error, load_json, numbers, require_exists
 from src.mmpose import pck
+from src.mmpose.annotations import PERSON
 from src.mmpose.coco import TopDownDataset
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.evaluation import Predictions
@@ -60,6 +61,7 @@ class MpiiDataset(TopDownDataset):
             center[1] += CENTER_SHIFT * scale
         joints, visible = np.zeros((2, count, 3), np.float32)
         joints[:, :2], visible[:, :2] = points - 1, labels[:, None]
-        return dict(image_file=str(folder / person['image']), image_id=person['image'], bbox_score=1.0, rotation=0.0,
-                    center=(center - 1).astype(np.float32), scale=np.full(2, scale, np.float32), joints_3d=joints,
-                    joints_3d_visible=visible, ann_info=self._ann_info)
+        return dict(image_file=str(folder / person['image']), image_id=person['image'], category_id=PERSON,
+                    bbox_score=1.0, rotation=0.0, center=(center - 1).astype(np.float32),
+                    scale=np.full(2, scale, np.float32), joints_3d=joints, joints_3d_visible=visible,
+                    ann_info=self._ann_info)

@@ -10,7 +10,7 @@ import numpy as np
 
 from src.common.errors import InputError
 from src.common.inputs import as_input_error, load_json, numbers
-from src.mmpose.coco import PERSON
+from src.mmpose.annotations import PERSON
 from src.prediction.sources import Frame
 
 Detector = Callable[[Frame], np.ndarray]  # (N, 5) x, y, width, height in pixels, score

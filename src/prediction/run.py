@@ -11,7 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from src.common.errors import InputError
-from src.mmpose.evaluation import select, write_results
+from src.mmpose.annotations import PERSON
+from src.mmpose.evaluation import Predictions, select, write_results
 from src.prediction.boxes import Detector
 from src.prediction.drawing import draw_poses
 from src.prediction.output import OutputFolder
@@ -82,12 +83,13 @@ class PredictionRun:
     def _persons(self, frame: Frame, image_id: Any, keypoints: np.ndarray, windows: np.ndarray) -> list[dict[str, Any]]:
         """Return a frame's persons after NMS as results."""
         settings = self._model.config['eval']
-        persons = select(keypoints, windows, np.zeros(len(keypoints), int), np.arange(len(keypoints)),
-                         sigmas=np.array(self._model.info.sigmas),
+        count = len(keypoints)
+        predictions = Predictions(keypoints, windows, [image_id] * count, [PERSON] * count, np.arange(count))
+        persons = select(predictions, sigmas=np.array(self._model.info.sigmas),
                          visibility_threshold=settings['visibility_threshold'],
                          oks_threshold=settings['oks_threshold'], nms=self._nms)
         place = {} if frame.number is None else {'frame': frame.number}
-        return [{**person, 'image_id': image_id, 'file_name': frame.source.name, **place} for person in persons]
+        return [{**person, 'file_name': frame.source.name, **place} for person in persons]
 
     def _write(self, frame: Frame, persons: list[dict[str, Any]]) -> None:
         info = self._model.info

@@ -18,7 +18,7 @@ as a crowd.
 """
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from munkres import Munkres
 
 from src.common.errors import InputError
 from src.common.inputs import as_input_error, load_json, numbers
+from src.mmpose.annotations import Annotation, Annotations
 from src.mmpose.dataset_info import DatasetInfo
 
 KINDS = ('good', 'jitter', 'inversion', 'swap', 'miss')
@@ -37,46 +38,24 @@ MOST_PERSONS = 20  # predictions per image, as in COCO's scoring
 
 
 @dataclass(frozen=True)
-class Truth:
-    """The annotated persons of one picture.
-
-    Attributes:
-        image_id: of the picture.
-        ids: T annotation ids.
-        joints: float64 (T, K, 3) x, y in pixels, label (0: not labelled).
-        areas: float64 (T,) in square pixels.
-        boxes: float64 (T, 4) x, y, width, height in pixels.
-        ignored: float64 (I, 4) boxes of people without labelled joints, and of crowds.
-    """
-    image_id: Any
-    ids: tuple[Any, ...]
-    joints: np.ndarray
-    areas: np.ndarray
-    boxes: np.ndarray
-    ignored: np.ndarray
-
-
-@dataclass(frozen=True)
 class Persons:
     """All N annotated persons, each with the prediction matched to it.
 
     Attributes:
-        image_ids: N ids of their pictures.
-        ids: N annotation ids.
-        truth: float64 (N, K, 3), see `Truth.joints`.
-        boxes: float64 (N, 4), see `Truth.boxes`.
-        found: float64 (N, K, 3) x, y, score of the predictions; not-a-number for missed persons.
-        scores: float64 (N,) of the predictions; not-a-number for missed persons.
+        annotations: N annotations, image by image.
+        truth: float64 (N, K, 3) x, y in pixels, label (0: not labelled) of the annotations.
+        boxes: float64 (N, 4) x, y, width, height in pixels of the annotations.
+        found: float64 (N, K, 3) x, y, score of the predictions; NaN for missed persons.
+        scores: float64 (N,) of the predictions; NaN for missed persons.
         oks: float64 (N,); 0 for missed persons.
-        ks: float64 (N, K) in [0, 1]; 0 for missed persons, not-a-number for unlabelled joints.
+        ks: float64 (N, K) in [0, 1]; 0 for missed persons, NaN for unlabelled keypoints.
         distances: float64 (N, K) as fractions of the larger side of the person's box; infinite for missed persons,
-            not-a-number for unlabelled joints.
-        kinds: int64 (N, K) places in `KINDS`; -1 for unlabelled joints and missed persons.
+            NaN for unlabelled keypoints.
+        kinds: int64 (N, K) places in `KINDS`; -1 for unlabelled keypoints and missed persons.
         background: results that are no person, best first.
         counted: number of predictions that took part.
     """
-    image_ids: list[Any]
-    ids: list[Any]
+    annotations: list[Annotation]
     truth: np.ndarray
     boxes: np.ndarray
     found: np.ndarray
@@ -90,75 +69,48 @@ class Persons:
 
     @property
     def missed(self) -> np.ndarray:
-        """bool (N,): persons without a prediction."""
+        """Persons without a prediction: bool (N,)."""
         return np.isnan(self.scores)
 
 
-def read_truth(file: Path, info: DatasetInfo) -> tuple[list[Truth], dict[Any, str]]:
-    """Reads a COCO keypoint file.
-
-    Returns:
-        the persons of every picture, and the pictures' file names by their ids.
+def read_results(file: Path, annotations: Annotations, info: DatasetInfo) -> list[dict[str, Any]]:
+    """Read results in COCO's format, as eval.py writes them; those of other categories are omitted and counted.
 
     Raises:
-        InputError: the file is missing, of another kind or has other joints, or holds no person with labelled joints.
+        InputError: the file is missing or of another kind, or its images or keypoints are not those of the annotations.
     """
-    content = load_json(file)
-    if isinstance(content, list):
-        raise InputError(f"{file}: a list, as MPII's annotations are; give keypoint annotations in COCO's format")
-    with as_input_error(file, 'the file'):
-        names = {image['id']: str(image['file_name']) for image in content['images']}
-        annotations = content['annotations']
-    persons: dict[Any, list[tuple[Any, ...]]] = {image_id: [] for image_id in names}
-    ignored: dict[Any, list[np.ndarray]] = {image_id: [] for image_id in names}
-    for number, annotation in enumerate(annotations):
-        name = annotation.get('id', number) if isinstance(annotation, dict) else number
-        with as_input_error(file, f'annotation {name}'):
-            box = numbers(annotation['bbox'], 4)
-            joints = numbers(annotation.get('keypoints', [0] * 3 * info.num_joints), 3 * info.num_joints).reshape(-1, 3)
-            if not np.isfinite([*box, *joints.ravel()]).all():
-                raise ValueError('a number is not finite')
-            if annotation.get('iscrowd', 0) or not (joints[:, 2] > 0).any():
-                ignored[annotation['image_id']].append(box)
-            else:
-                area = float(annotation.get('area', box[2] * box[3]))
-                persons[annotation['image_id']].append((name, joints, area, box))
-    if not any(persons.values()):
-        raise InputError(f'{file}: no person with labelled joints; is it a person_keypoints file?')
-    truths = []
-    for image_id, found in persons.items():
-        ids, joints, areas, boxes = zip(*found) if found else ((), (), (), ())
-        truths.append(Truth(image_id, tuple(ids), np.array(joints, np.float64).reshape(-1, info.num_joints, 3),
-                            np.array(areas, np.float64), np.array(boxes, np.float64).reshape(-1, 4),
-                            np.array(ignored[image_id], np.float64).reshape(-1, 4)))
-    return truths, names
-
-
-def read_results(file: Path, images: Collection[Any], info: DatasetInfo) -> list[dict[str, Any]]:
-    """Reads results in COCO's format, as eval.py writes them.
-
-    Raises:
-        InputError: the file is missing or of another kind, or its pictures or joints are not those of the annotations.
-    """
-    results = load_json(file)
+    results, of_persons = load_json(file), []
     if not isinstance(results, list):
         raise InputError(f'{file}: not a list of persons; give the result file of eval.py')
     for number, result in enumerate(results):
         with as_input_error(file, f'result {number}'):
-            if not np.isfinite(numbers(result['keypoints'], 3 * info.num_joints)).all() \
-                    or not np.isfinite(float(result['score'])):
+            if result['category_id'] not in annotations.categories:
+                annotations.omitted['results of other categories'] += 1
+                continue
+            if not np.isfinite([*numbers(result['keypoints'], 3 * info.num_joints), float(result['score'])]).all():
                 raise ValueError('a number is not finite')
-            if result['image_id'] not in images:
+            if result['image_id'] not in annotations.images:
                 raise InputError(f'{file}: result {number} is of image {result["image_id"]!r}, which the annotations '
                                  'do not have; give those it was evaluated with')
-    return results
+            of_persons.append(result)
+    return of_persons
 
 
-def similarity(points: np.ndarray, truth: Truth, sigmas: np.ndarray) -> np.ndarray:
-    """Return ks of predicted to true keypoints: (P, K, 2 or more) in pixels -> (P, T, K); NaN for unlabelled ones."""
-    distance = np.square(points[:, None, :, :2] - truth.joints[None, :, :, :2]).sum(-1)
-    ks = np.exp(-distance / (2 * (truth.areas[:, None] + np.spacing(1)) * np.square(2 * np.asarray(sigmas))))
-    return np.where(truth.joints[None, :, :, 2] > 0, ks, np.nan)
+def similarity(points: np.ndarray, truth: np.ndarray, areas: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
+    """Return ks of predicted to annotated keypoints.
+
+    Args:
+        points: (P, K, 2 or more) x, y in pixels.
+        truth: (T, K, 3) x, y in pixels, label.
+        areas: (T,) of the annotated persons in square pixels.
+        sigmas: (K,) OKS falloffs.
+
+    Returns:
+        float64 (P, T, K), NaN for unlabelled keypoints.
+    """
+    distance = np.square(points[:, None, :, :2] - truth[None, :, :, :2]).sum(-1)
+    ks = np.exp(-distance / (2 * (areas[:, None] + np.spacing(1)) * np.square(2 * sigmas)))
+    return np.where(truth[None, :, :, 2] > 0, ks, np.nan)
 
 
 def match(oks: np.ndarray) -> list[tuple[int, int]]:
@@ -193,52 +145,54 @@ def classify(ks: np.ndarray, own: int, mirror: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(right), -1, kinds)
 
 
-def analyse(truths: Sequence[Truth], results: Sequence[dict[str, Any]], info: DatasetInfo,
+def analyse(annotations: Annotations, results: Sequence[dict[str, Any]], info: DatasetInfo,
             least_score: float = 0.0) -> Persons:
-    """Match all predictions to the ground truth and return both with the kinds of error.
+    """Match all predictions to the annotated persons and return both with the kinds of error.
 
     Args:
-        truths: one per picture.
+        annotations: the ground truth.
         results: in COCO's format; of each image the `MOST_PERSONS` best count.
-        info: the joints.
+        info: the keypoints.
         least_score: predictions scored lower are omitted.
     """
     flip, sigmas, count = info.flip_index, np.array(info.sigmas), info.num_joints
-    paired = flip != np.arange(count)
-    chosen: dict[Any, list[dict[str, Any]]] = {truth.image_id: [] for truth in truths}
-    for result in sorted(results, key=lambda r: -r['score']):
+    persons, ignored, chosen = ({image_id: [] for image_id in annotations.images} for _ in range(3))
+    for groups, members in ((persons, annotations.persons), (ignored, annotations.ignored)):
+        for annotation in members:
+            groups[annotation.image_id].append(annotation)
+    for result in sorted(results, key=lambda result: -result['score']):
         if result['score'] >= least_score and len(chosen[result['image_id']]) < MOST_PERSONS:
             chosen[result['image_id']].append(result)
-    total = sum(len(truth.ids) for truth in truths)
+    people = [person for group in persons.values() for person in group]
+    truth, boxes = np.stack([person.keypoints for person in people]), np.stack([person.box for person in people])
+    areas, total, start = np.array([person.area for person in people]), len(people), 0
     found, scores = np.full((total, count, 3), np.nan), np.full(total, np.nan)
-    ks, kinds = np.zeros((total, count)), np.full((total, count), -1)
-    background, start = [], 0
-    for truth in truths:
-        persons = chosen[truth.image_id]
-        points = np.array([person['keypoints'] for person in persons], np.float64).reshape(-1, count, 3)
-        near = similarity(points, truth, sigmas)
+    ks, kinds, background = np.zeros((total, count)), np.full((total, count), -1), []
+    for image_id, candidates in chosen.items():
+        rows = slice(start, start := start + len(persons[image_id]))
+        points = np.array([result['keypoints'] for result in candidates], np.float64).reshape(-1, count, 3)
+        near = similarity(points, truth[rows], areas[rows], sigmas)
         # A keypoint against its mirror image's true place, by the latter's sigma.
-        mirrored = np.where(paired, similarity(points[:, flip], truth, sigmas)[..., flip], np.nan)
+        mirrored = np.where(flip != np.arange(count),
+                            similarity(points[:, flip], truth[rows], areas[rows], sigmas)[..., flip], np.nan)
         pairs = match(np.nanmean(near, 2)) if near.size else []
         for i, j in pairs:
-            row = start + j
-            found[row], scores[row] = points[i], persons[i]['score']
+            row = rows.start + j
+            found[row], scores[row] = points[i], candidates[i]['score']
             ks[row], kinds[row] = near[i, j], classify(near[i], j, mirrored[i])
-        alone = set(range(len(persons))) - {i for i, _ in pairs}
-        background += [persons[i] for i in sorted(alone) if not _on_ignored(points[i], truth.ignored)]
-        start += len(truth.ids)
-    joints, boxes = (np.concatenate([getattr(truth, key) for truth in truths]) for key in ('joints', 'boxes'))
-    ks[joints[..., 2] <= 0] = np.nan
-    distances = np.linalg.norm(found[..., :2] - joints[..., :2], axis=2) / np.maximum(boxes[:, 2:].max(1), 1)[:, None]
+        unmatched = set(range(len(candidates))) - {i for i, _ in pairs}
+        background += [candidates[i] for i in sorted(unmatched) if not _on_ignored(points[i], ignored[image_id])]
+    ks[truth[..., 2] <= 0] = np.nan
+    distances = np.linalg.norm(found[..., :2] - truth[..., :2], axis=2) / np.maximum(boxes[:, 2:].max(1), 1)[:, None]
     distances[np.isnan(scores)] = np.inf
-    distances[joints[..., 2] <= 0] = np.nan
-    return Persons([t.image_id for t in truths for _ in t.ids], [i for t in truths for i in t.ids], joints, boxes,
-                   found, scores, np.nanmean(ks, 1), ks, distances, kinds,
-                   sorted(background, key=lambda r: -r['score']), sum(map(len, chosen.values())))
+    distances[truth[..., 2] <= 0] = np.nan
+    return Persons(people, truth, boxes, found, scores, np.nanmean(ks, 1), ks, distances, kinds,
+                   sorted(background, key=lambda result: -result['score']), sum(map(len, chosen.values())))
 
 
-def _on_ignored(points: np.ndarray, boxes: np.ndarray) -> bool:
-    """Return whether more than half of the keypoints (K, 2 or more) lie in one of the boxes (I, 4)."""
+def _on_ignored(points: np.ndarray, ignored: Sequence[Annotation]) -> bool:
+    """Return whether more than half of the keypoints (K, 2 or more) lie in the box of one of those ignored."""
+    boxes = np.array([annotation.box for annotation in ignored]).reshape(-1, 4)
     low, high = boxes[:, None, :2], boxes[:, None, :2] + boxes[:, None, 2:]
     inside = ((points[:, :2] >= low) & (points[:, :2] <= high)).all(-1)
     return bool((inside.mean(-1) > 0.5).any())

@@ -10,11 +10,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from src.common.errors import InputError
 from src.common.inputs import load_json
+from src.mmpose.annotations import read_annotations
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.evaluation import METRICS, evaluate, precision_recall
 from src.report import charts, sections
 from src.report.curves import Run
-from src.report.error_analysis import analyse, read_results, read_truth
+from src.report.error_analysis import analyse, read_results
 from src.report.pictures import PersonPictures
 
 
@@ -47,21 +48,23 @@ def build_sections(results_file: Path, annotation_file: Path, images: Path, info
     Raises:
         InputError: a file is missing or of another kind, or results, annotations and metrics do not belong together.
     """
-    truths, names = read_truth(annotation_file, info)
-    results = read_results(results_file, names, info)
+    annotations = read_annotations(annotation_file, info)
+    if not annotations.persons:
+        raise InputError(f'{annotation_file}: no person with labelled keypoints to compare results with')
+    results = read_results(results_file, annotations, info)
     sigmas = np.array(info.sigmas)
-    scores = evaluate(results, annotation_file, sigmas=sigmas)
+    scores = evaluate(results, annotations, sigmas=sigmas)
     for key in METRICS:
         if abs(metrics.get(key, scores[key]) - scores[key]) > 1e-3:
             raise InputError(f'the metrics say {key} {metrics[key]:.4f}, the results have {scores[key]:.4f}: they do '
                              'not belong together; give the --metrics that eval.py wrote with them')
     conditions = {key: value for key, value in metrics.items() if key not in METRICS}
-    persons = analyse(truths, results, info, least_score)
-    pictures = PersonPictures(persons, info, images, names)
+    persons = analyse(annotations, results, info, least_score)
+    pictures = PersonPictures(persons, info, images, annotations)
     with charts.style(page=True):
-        parts = [sections.overview(scores, conditions, persons, len(names))]
+        parts = [sections.overview(scores, conditions, persons, annotations)]
         if results:
-            parts.append(sections.precision_recall(*precision_recall(results, annotation_file, sigmas=sigmas)))
+            parts.append(sections.precision_recall(*precision_recall(results, annotations, sigmas=sigmas)))
         parts += [sections.keypoints(persons, info), sections.errors(persons, info, least_score),
                   sections.examples(persons, pictures, count)]
         if runs:

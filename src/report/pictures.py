@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from src.mmpose.annotations import Annotations
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.image import read_image
 from src.prediction.drawing import draw_poses
@@ -37,11 +38,11 @@ class PersonPictures:
         persons: the analysis.
         info: the keypoints.
         images: folder of the images.
-        names: their file names by their ids.
+        annotations: the ground truth, with their file names and sizes.
     """
 
-    def __init__(self, persons: Persons, info: DatasetInfo, images: Path, names: dict[Any, str]) -> None:
-        self.persons, self.info, self.images, self.names = persons, info, images, names
+    def __init__(self, persons: Persons, info: DatasetInfo, images: Path, annotations: Annotations) -> None:
+        self.persons, self.info, self.images, self.annotations = persons, info, images, annotations
 
     def person(self, row: int) -> Picture:
         """Return ground truth and prediction of one person, with rings around the keypoints that are not good.
@@ -51,16 +52,17 @@ class PersonPictures:
         """
         people = self.persons
         truth, found, labelled = people.truth[row], people.found[row], people.truth[row][:, 2] > 0
-        name = f'{self.names[people.image_ids[row]]}, annotation {people.ids[row]}'
+        annotation = people.annotations[row]
+        name = f'{self._file_name(annotation.image_id)}, annotation {annotation.id}'
         if people.missed[row]:
             nobody = np.zeros((0, *truth.shape))
-            return self._picture(people.image_ids[row], people.boxes[row], truth[None], nobody, f'{name}: missed',
+            return self._picture(annotation.image_id, people.boxes[row], truth[None], nobody, f'{name}: missed',
                                  f'Annotated person without a prediction: {name}')
         counts = [(KINDS[kind], int((people.kinds[row] == kind).sum())) for kind in range(1, len(KINDS))]
         errors = ', '.join(f'{count} {kind}' for kind, count in counts if count) or 'all keypoints good'
         verdict = f'OKS {people.oks[row]:.2f}, score {people.scores[row]:.2f}; {errors}'
         box = _union(people.boxes[row], found[labelled, :2])
-        return self._picture(people.image_ids[row], box, truth[None], found[None], f'{name}: {verdict}',
+        return self._picture(annotation.image_id, box, truth[None], found[None], f'{name}: {verdict}',
                              f'Ground truth (left) and prediction (right), {name}: {verdict}', people.kinds[row])
 
     def background(self, result: dict[str, Any]) -> Picture:
@@ -72,15 +74,20 @@ class PersonPictures:
         found = np.array(result['keypoints'], np.float64).reshape(-1, 3)
         low, high = found[:, :2].min(0), found[:, :2].max(0)
         box = np.concatenate([low, np.maximum(high - low, 8)])
-        name = f'{self.names[result["image_id"]]}: score {result["score"]:.2f}'
-        there = self.persons.truth[[i == result['image_id'] for i in self.persons.image_ids]]
+        name = f'{self._file_name(result["image_id"])}: score {result["score"]:.2f}'
+        there = self.persons.truth[[person.image_id == result['image_id'] for person in self.persons.annotations]]
         return self._picture(result['image_id'], box, there, found[None], name,
                              f'Annotated persons (left) and a prediction that is none of them (right), {name}')
+
+    def _file_name(self, image_id: Any) -> str:
+        return self.annotations.images[image_id].file_name
 
     def _picture(self, image_id: Any, box: np.ndarray, truth: np.ndarray, found: np.ndarray, caption: str, alt: str,
                  kinds: np.ndarray | None = None) -> Picture:
         """Return both persons' keypoints (N, K, 3) side by side; with kinds (K,), rings around the predicted."""
-        image = read_image(str(self.images / self.names[image_id]))
+        file = str(self.images / self._file_name(image_id))
+        image = read_image(file)
+        self.annotations.check_size(image_id, image, file)
         views = [self._view(image, box, joints) for joints in (truth, found)]
         if kinds is not None:
             canvas, place = views[1]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from src.mmpose.annotations import Annotations
 from src.mmpose.dataset_info import DatasetInfo
 from src.report import charts, curves
 from src.report.error_analysis import KINDS, LEAST_OKS, MOST_PERSONS, Persons, reached
@@ -64,11 +65,14 @@ def percent(value: float) -> str:
     return number(100 * value, 1)
 
 
-def overview(scores: dict[str, float], conditions: dict[str, Any], persons: Persons, images: int) -> Section:
+def overview(scores: dict[str, float], conditions: dict[str, Any], persons: Persons,
+             annotations: Annotations) -> Section:
     """Return COCO's ten scores, and what they hold for."""
     labels = {'True': 'on', 'False': 'off', 'det': "det (the detector's)", 'gt': 'gt (annotated)'}
     facts = [(key.replace('_', ' '), labels.get(str(value), str(value))) for key, value in conditions.items()]
-    facts.append(('data', f'{images} images, {len(persons.ids)} persons with labelled keypoints'))
+    facts.append(('data', f'{len(annotations.images)} images, {len(persons.oks)} persons with labelled keypoints'))
+    if annotations.remarks:
+        facts.append(('annotations', annotations.remarks))
     section = Section('scores', 'Scores', facts=facts)
     section.texts.append('AP and AR are means over OKS 0.50 to 0.95 (50 and 75: at that OKS alone); M and L: persons '
                          'of medium size (32 x 32 to 96 x 96 pixels) and of large size.')
@@ -179,7 +183,7 @@ def errors(persons: Persons, info: DatasetInfo, least_score: float) -> Section:
     rows = [[name, str(total), *map(percent, row)]
             for name, total, row in zip(names, totals.tolist(), shares)]
     summary = '; '.join(f'{kind} {percent(share)} %' for kind, share in zip(KINDS, shares[-1]))
-    missed, everyone = int(persons.missed.sum()), len(persons.ids)
+    missed, everyone = int(persons.missed.sum()), len(persons.oks)
     people = [['found', str(everyone - missed), percent((everyone - missed) / everyone)],
               ['missed', str(missed), percent(missed / everyone)],
               ['background false positives', str(len(persons.background)),

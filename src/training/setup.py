@@ -154,13 +154,13 @@ class Run:
     def log_summary(self) -> None:
         """Log what is trained on what."""
         settings, progress = self.config['train'], self.progress
-        self.logger.info(f'{self.experiment["model_config"]}: {len(self.samples)} persons ({self.samples.skipped} left '
-                         f'out), {progress.steps_per_epoch} steps of {settings["batch_size"]} x {self.ranks}, epochs '
+        self.logger.info(f'{self.experiment["model_config"]}: {len(self.samples)} persons, '
+                         f'{progress.steps_per_epoch} steps of {settings["batch_size"]} x {self.ranks}, epochs '
                          f'{progress.first_epoch + progress.step // progress.steps_per_epoch + 1} to '
                          f'{settings["epochs"]}')
-        self.logger.info(str(self.samples.info))
-        if self.load_message:
-            self.logger.info(self.load_message)
+        for message in (str(self.samples.info), self.samples.remarks, self.load_message):
+            if message:
+                self.logger.info(message)
 
     def finish(self) -> None:
         """Save the final checkpoint of a training that has nothing left to do."""

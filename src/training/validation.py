@@ -53,6 +53,11 @@ class Validation(Callback):
         self.network, self.progress, self.logger, self.table, self.boxes = network, progress, logger, table, boxes
         self.settings, self.workers, self.interval = config['eval'], experiment['workers'], experiment['eval_interval']
         self.dataset = build_dataset(experiment, config, 'val', boxes)
+        if not self.dataset.annotated:
+            raise InputError(f'{config["data"]["val_annotations"]}: no person with labelled keypoints to evaluate with '
+                             'during training; give others as --data.val_annotations, or --eval_interval 0')
+        if self.dataset.remarks:
+            logger.info(self.dataset.remarks)
         final = final_checkpoint(experiment)
         self.best_file = final.with_name(f'{final.stem}_best.ckpt')
         self.best: float | None = None

@@ -8,6 +8,7 @@ from typing import Any, Callable
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from configs.coco_base import dataset_info
 from src.common.errors import InputError
@@ -39,7 +40,7 @@ def tiny(goldens: Path, **more: Any) -> CocoDataset:
 
 def test_annotated_persons_equal_the_reference(goldens: Path) -> None:
     data, dataset = np.load(goldens / 'data_pipeline.npz'), tiny(goldens)
-    assert len(dataset) == 12 and dataset.skipped == 0
+    assert len(dataset) == 12 and dataset.remarks == ''
     rows = [record for record in dataset.records if record['image_id'] in data['image_id']]
     for key, name in (('image_id', 'image_id'), ('bbox_id', 'bbox_id'), ('bbox', 'clean_bbox_xywh'),
                       ('joints_3d', 'joints'), ('joints_3d_visible', 'joints_visible')):
@@ -138,33 +139,78 @@ def write(folder: Path, annotations: Any, detections: Any = None) -> Callable[[]
                                detection_file=None if detections is None else folder / 'det.json')
 
 
-@pytest.mark.parametrize('changes, skipped', [
-    (dict(bbox=[5, 5, 0, 30]), 1), (dict(bbox=[5, 5, -20, 30]), 1), (dict(bbox=[50, 5, 20, 30]), 1),
-    (dict(bbox=[float('nan'), 5, 20, 30]), 1), (dict(bbox=[5, 5, float('inf'), 30]), 1),
-    (dict(bbox=[5, 5, float('nan'), 30]), 1), (dict(area=0), 1),
-    (dict(keypoints=[10, 12, 0] * 17), 0), (dict(num_keypoints=0), 0), (dict(iscrowd=1), 0),
-])
-def test_unusable_persons_are_left_out(tmp_path: Path, changes: dict, skipped: int) -> None:
-    values = content()
-    values['annotations'].insert(0, person(6, **changes))
-    dataset = write(tmp_path, values)()
-    assert [record['bbox_id'] for record in dataset.records] == [0, 1] and dataset.skipped == skipped
+def test_boxes_are_cut_to_the_image_and_numbered_inside_it(tmp_path: Path) -> None:
+    dataset = write(tmp_path, content())()
+    assert [record['bbox_id'] for record in dataset.records] == [0, 1] and not dataset.remarks
     assert dataset.records[1]['bbox'].tolist() == [0, 10, 49, 20]
 
 
-@pytest.mark.parametrize('key', ['bbox', 'keypoints'])
-def test_persons_without_box_or_keypoints_are_left_out(tmp_path: Path, key: str) -> None:
-    values = content()
-    del values['annotations'][0][key]
-    assert len(write(tmp_path, values)()) == 1
-
-
-def test_unusable_detections_are_left_out(tmp_path: Path) -> None:
+def test_unusable_detections_are_omitted_and_counted(tmp_path: Path) -> None:
     boxes = [[5, 5, 20, 30], [5, 5, 0, 30], [5, 5, 20, -1], [float('nan'), 5, 20, 30], [-9, 5, 200, 30]]
     detections = [{**BOX, 'bbox': box} for box in boxes] + [{**BOX, 'category_id': 2}]
     dataset = write(tmp_path, content(), detections)()
     assert [record['bbox'].tolist() for record in dataset.records] == [boxes[0], boxes[4]]
-    assert [record['bbox_id'] for record in dataset.records] == [0, 1] and dataset.skipped == 3
+    assert [record['bbox_id'] for record in dataset.records] == [0, 1]
+    assert dataset.remarks == f'{tmp_path}/det.json: omitted 3 boxes without extent, 1 boxes of other categories'
+
+
+def test_records_bear_the_category_of_their_annotation_or_box(tmp_path: Path) -> None:
+    values = content()
+    values['categories'] = [dict(id=k, name=n, keypoints=list(INFO.joint_names)) for k, n in ((4, 'dog'), ('c', 'cat'))]
+    for annotation, category in zip(values['annotations'], (4, 'c', 4)):
+        annotation['category_id'] = category
+    opened = write(tmp_path, values, [{**BOX, 'category_id': 'c'}, {**BOX, 'category_id': 4}])
+    assert [record['category_id'] for record in opened().records] == ['c', 4]
+    (tmp_path / 'det.json').unlink()
+    dataset = CocoDataset(INFO, tmp_path / 'gt.json', tmp_path / 'images', *SIZES, TRAIN)
+    assert [record['category_id'] for record in dataset.records] == [4, 'c']
+
+
+@pytest.mark.parametrize('size', [dict(width=60, height=50), dict(width=500, height=600)])
+@pytest.mark.parametrize('detected', [False, True])
+def test_images_of_another_size_than_annotated_are_refused_by_name(tmp_path: Path, size: dict, detected: bool) -> None:
+    values = content()
+    values['images'][0].update(size)
+    dataset = write(tmp_path, values, [BOX] if detected else None)()
+    message = rf'a\.png: 50 x 60 pixels, but {size["width"]} x {size["height"]} by .*gt\.json'
+    with pytest.raises(InputError, match=message):
+        dataset.sample(0)
+
+
+@pytest.mark.parametrize('size', [{}, dict(width=0, height=0), dict(width=None, height=60)])
+def test_a_size_that_the_file_lacks_is_that_of_the_image(tmp_path: Path, size: dict) -> None:
+    values = content()
+    expected = write(tmp_path, values)()
+    values['images'] = [dict(id=1, file_name='a.png', **size)]
+    (tmp_path / 'gt.json').write_text(json.dumps(values))
+    dataset = CocoDataset(INFO, tmp_path / 'gt.json', tmp_path / 'images', *SIZES, TRAIN)
+    assert '1 image sizes' in dataset.remarks
+    for index in range(2):
+        np.testing.assert_array_equal(dataset.load(index)['bbox'], expected.records[index]['bbox'])
+        np.testing.assert_array_equal(dataset.sample(index)['img'], expected.sample(index)['img'])
+
+
+def test_an_image_turned_by_exif_is_refused_or_read_as_annotated(tmp_path: Path) -> None:
+    """Annotated without its rotation, as labelling tools do that read pixels alone."""
+    values = content()
+    values['images'][0].update(file_name='a.jpg', width=60, height=50)
+    dataset = write(tmp_path, values)()
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.fromarray(np.full((50, 60, 3), 99, np.uint8)).save(tmp_path / 'images/a.jpg', exif=exif)
+    with pytest.raises(InputError, match=r"50 x 60 pixels, but 60 x 50 .*color_type='color_ignore_orientation'"):
+        dataset.sample(0)
+    raw = [dict(type='LoadImageFromFile', color_type='color_ignore_orientation'), *TRAIN[1:]]
+    CocoDataset(INFO, tmp_path / 'gt.json', tmp_path / 'images', *SIZES, raw).sample(0)
+
+
+def test_images_without_annotations_take_boxes_of_a_detector_alone(tmp_path: Path) -> None:
+    values = {key: value for key, value in content().items() if key != 'annotations'}
+    opened = write(tmp_path, values, [BOX])
+    dataset = opened()
+    assert len(dataset) == 1 and not dataset.annotated and dataset.evaluate(None, [], 'auto') == {}
+    with pytest.raises(InputError, match=r'gt\.json: no person with labelled keypoints'):
+        CocoDataset(INFO, tmp_path / 'gt.json', tmp_path / 'images', *SIZES, TRAIN)
 
 
 def changed(path: tuple, value: Any) -> dict[str, Any]:
@@ -185,14 +231,14 @@ FIRST = ('annotations', 0)
 @pytest.mark.parametrize('annotations, words', [
     ('', 'not a JSON file'),
     ('{"images": [', 'not a JSON file'),
-    ([1, 2], 'malformed'),
-    ({'images': []}, "no key 'annotations'"),
+    ([1, 2], 'a list'),
+    ({'annotations': []}, "no key 'images'"),
+    ({'images': []}, 'no person'),
     ({**content(), 'annotations': []}, 'no person'),
     (changed(('images',), {}), 'malformed|not in the file'),
     (changed(('images', 0, 'id'), None), "image.*'id'"),
     (changed(('images', 0, 'file_name'), None), "'file_name'"),
     (changed(('images', 0, 'file_name'), 5), 'malformed'),
-    (changed(('images', 0, 'width'), None), "'width'"),
     (changed(('images', 0, 'height'), 'tall'), 'malformed'),
     ({**content(), 'images': content()['images'] * 2}, 'duplicate image id 1'),
     ({**content(), 'annotations': [person(7), person(7)]}, 'duplicate annotation id 7'),
@@ -200,9 +246,9 @@ FIRST = ('annotations', 0)
     (changed((*FIRST, 'image_id'), 2), 'annotation 7: image 2'),
     (changed((*FIRST, 'image_id'), [1]), 'annotation 7'),
     (changed((*FIRST, 'keypoints'), [1, 1, 2] * 16), 'annotation 7.*51.*48'),
-    (changed((*FIRST, 'keypoints'), [[1, 1, 2]] * 17), 'annotation 7'),
     (changed((*FIRST, 'keypoints'), ['x', 1, 2] * 17), 'annotation 7'),
     (changed((*FIRST, 'keypoints'), [float('nan'), 1, 2] * 17), 'annotation 7.*finite'),
+    (changed((*FIRST, 'bbox'), [[5, 5], [25, 35]]), 'annotation 7 .*two corners; give .x, y, width, height'),
     (changed((*FIRST, 'bbox'), [1, 2, 3]), 'annotation 7.*4 numbers'),
     (changed((*FIRST, 'bbox'), {'x': 1}), 'annotation 7'),
     (changed((*FIRST, 'area'), 'big'), 'annotation 7'),

@@ -8,9 +8,22 @@ import sys
 import numpy as np
 import pytest
 
+from configs.coco_base import dataset_info
 from src.common.errors import InputError
-from src.mmpose.evaluation import BACKENDS, METRICS, default_backend, evaluate, precision_recall, select, write_results
+from src.mmpose.annotations import read_annotations
+from src.mmpose.dataset_info import DatasetInfo
+from src.mmpose.evaluation import (
+    BACKENDS,
+    METRICS,
+    Predictions,
+    default_backend,
+    evaluate,
+    precision_recall,
+    select,
+    write_results,
+)
 
+COCO = DatasetInfo.from_dict(dataset_info)
 MODES = {'hard': 'oks_nms', 'soft': 'soft_oks_nms', 'none': 'no_nms'}
 INSTALLED = [name for name in BACKENDS if importlib.util.find_spec(name)]
 
@@ -21,12 +34,17 @@ def reference(goldens):
 
 
 @pytest.fixture(scope='module')
-def truth_file(goldens):
-    return goldens / 'coco_tiny/annotations/person_keypoints_val2017.json'
+def truth(goldens):
+    return read_annotations(goldens / 'coco_tiny/annotations/person_keypoints_val2017.json', COCO)
+
+
+def predictions(keypoints, boxes, image_ids, bbox_ids, category_ids=None):
+    return Predictions(keypoints, boxes, image_ids, category_ids or [1] * len(boxes), bbox_ids)
 
 
 def _select(data, nms):
-    return select(data['preds'], data['boxes'], data['image_id'], data['bbox_id'], sigmas=data['oks_sigmas'], nms=nms)
+    return select(predictions(data['preds'], data['boxes'], data['image_id'].tolist(), data['bbox_id']),
+                  sigmas=data['oks_sigmas'], nms=nms)
 
 
 @pytest.mark.parametrize('nms', MODES)
@@ -43,48 +61,132 @@ def test_select_is_the_reference(goldens, reference, nms):
 
 @pytest.mark.parametrize('nms', MODES)
 @pytest.mark.parametrize('backend', INSTALLED)
-def test_figures_are_the_reference(reference, truth_file, capsys, nms, backend):
-    stats = evaluate(_select(reference, nms), truth_file, sigmas=reference['oks_sigmas'], backend=backend)
+def test_figures_are_the_reference(reference, truth, capsys, nms, backend):
+    stats = evaluate(_select(reference, nms), truth, sigmas=reference['oks_sigmas'], backend=backend)
     assert tuple(stats) == METRICS
     np.testing.assert_allclose(list(stats.values()), reference[f'{MODES[nms]}_stats_{backend}'], atol=1e-6)
     assert capsys.readouterr().out == ''
 
 
+def three_keypoints(folder, *annotations, **more):
+    """Annotations of three keypoints on area 100: 3 px off, with sigma 0.1, OKS is exp(-9 / 8) = 0.32."""
+    info = DatasetInfo('three', ('a', 'b', 'c'), (), (), (0.1,) * 3, ())
+    base = dict(image_id=1, category_id=1, keypoints=JOINTS.ravel().tolist(), num_keypoints=3, iscrowd=0, area=100.0,
+                bbox=[0, 0, 50, 50])
+    content = dict(images=[dict(id=1, file_name='a.png', width=640, height=64)], annotations=[
+        {**base, 'id': number, **changes} for number, changes in enumerate(annotations, 1)], **more)
+    (folder / 'truth.json').write_text(json.dumps(content))
+    return read_annotations(folder / 'truth.json', info)
+
+
+JOINTS = np.array([[10, 10, 2], [30, 10, 2], [20, 40, 2]], np.float64)
+SIGMAS = np.full(3, 0.1)
+
+
+def result(offset=0.0, score=0.9):
+    keypoints = (JOINTS + [offset, 0, -1]).ravel().tolist()
+    return dict(image_id=1, category_id=1, score=score, keypoints=keypoints)
+
+
 @pytest.mark.parametrize('backend', INSTALLED)
 def test_sets_of_other_joints_are_scored(tmp_path, backend):
-    """Three joints: the truth itself scores 1, with 3 px off on area 100 and sigma 0.1 OKS is exp(-9 / 8) = 0.32."""
-    joints = np.array([[10, 10, 2], [30, 10, 2], [20, 40, 2]], np.float64)
-    annotation = dict(id=1, image_id=1, category_id=1, keypoints=joints.ravel().tolist(), num_keypoints=3, iscrowd=0,
-                      area=100.0, bbox=[0, 0, 50, 50])
-    file = tmp_path / 'truth.json'
-    file.write_text(json.dumps(dict(info={}, images=[dict(id=1, width=64, height=64)], annotations=[annotation],
-                                    categories=[dict(id=1, name='person')])))
-    boxes, sigmas = np.array([[25, 25, 0.25, 0.25, 2500, 1]]), np.array([0.1, 0.1, 0.1])
+    file = three_keypoints(tmp_path, {})
     for offset, expected in ((0, 1.0), (3, 0.0)):
-        preds = joints + [offset, 0, 0]
-        results = select(preds[None], boxes, [1], [0], sigmas=sigmas)
-        assert evaluate(results, file, sigmas=sigmas, backend=backend)['AP'] == pytest.approx(expected)
-        assert evaluate(results, file, sigmas=sigmas * 100, backend=backend)['AP'] == pytest.approx(1)
+        assert evaluate([result(offset)], file, sigmas=SIGMAS, backend=backend)['AP'] == pytest.approx(expected)
+        assert evaluate([result(offset)], file, sigmas=SIGMAS * 100, backend=backend)['AP'] == pytest.approx(1)
+
+
+@pytest.mark.parametrize('backend', INSTALLED)
+@pytest.mark.parametrize('ids', [
+    lambda n: n - 1, lambda n: -n, lambda n: f'a-{n}', lambda n: 2 ** 63 + n, lambda n: -(2 ** 62) * n,
+    lambda n: n if n % 2 else str(n), lambda n: n + 0.5], ids=['zero', 'negative', 'text', '64 bit', 'negative 64 bit',
+                                                                'mixed', 'fractions'])
+def test_scores_do_not_depend_on_the_ids(goldens, reference, tmp_path, backend, ids):
+    """Of images and annotations; 0 and negative ones stand for "no match" in the backends' own books."""
+    content = json.loads((goldens / 'coco_tiny/annotations/person_keypoints_val2017.json').read_text())
+    images = {image['id']: ids(number) for number, image in enumerate(content['images'], 1)}
+    for image in content['images']:
+        image['id'] = images[image['id']]
+    for number, annotation in enumerate(content['annotations'], 1):
+        annotation.update(id=ids(number), image_id=images[annotation['image_id']])
+    (tmp_path / 'gt.json').write_text(json.dumps(content))
+    results = [{**r, 'image_id': images[r['image_id']]} for r in _select(reference, 'hard')]
+    stats = evaluate(results, read_annotations(tmp_path / 'gt.json', COCO), sigmas=reference['oks_sigmas'],
+                     backend=backend)
+    np.testing.assert_allclose(list(stats.values()), reference[f'oks_nms_stats_{backend}'], atol=1e-6)
+
+
+@pytest.mark.parametrize('backend', INSTALLED)
+def test_persons_whose_keypoints_all_score_nothing_count_by_their_own_score(tmp_path, backend):
+    """As in COCO's own scoring: one that lies right is found, one that does not is a false positive."""
+    file, low = three_keypoints(tmp_path, {}), (JOINTS * [1, 1, 0] - [0, 0, 0.1]).ravel().tolist()
+    wrong = ((JOINTS + [9, 0, -9]) * [1, 1, 0]).ravel().tolist()
+    assert evaluate([{**result(), 'keypoints': low}], file, sigmas=SIGMAS, backend=backend)['AP'] == pytest.approx(1)
+    both = [{**result(), 'keypoints': wrong}, result(score=0.5)]
+    assert evaluate(both, file, sigmas=SIGMAS, backend=backend)['AP'] == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize('backend', INSTALLED)
+@pytest.mark.parametrize('labels', [0, 17.0, None, '3'])
+def test_labels_tell_how_many_keypoints_there_are(tmp_path, backend, labels):
+    file = three_keypoints(tmp_path, dict(num_keypoints=labels))
+    assert evaluate([result(20)], file, sigmas=SIGMAS, backend=backend)['AP'] == 0
+    assert evaluate([result()], file, sigmas=SIGMAS, backend=backend)['AP'] == pytest.approx(1)
+
+
+@pytest.mark.parametrize('backend', INSTALLED)
+@pytest.mark.parametrize('other', [dict(keypoints=[0] * 9, num_keypoints=3), dict(iscrowd=True, keypoints=[0] * 9),
+                                   dict(keypoints=[], num_keypoints=0)])
+def test_people_without_labels_and_crowds_are_neither_right_nor_wrong(tmp_path, backend, other):
+    file = three_keypoints(tmp_path, {}, dict(bbox=[100, 0, 50, 50], **other))
+    assert evaluate([result(100, 0.95), result()], file, sigmas=SIGMAS, backend=backend)['AP'] == pytest.approx(1)
+    assert evaluate([result(300, 0.95), result()], file, sigmas=SIGMAS, backend=backend)['AP'] < 0.6
+
+
+@pytest.mark.parametrize('backend', INSTALLED)
+def test_several_categories_are_scored_as_by_cocos_tools(tmp_path, backend):
+    """The mean over the categories, each against the results that bear it; others do not count."""
+    categories = [dict(id=k, name=str(k), keypoints=['a', 'b', 'c']) for k in (5, 2, 9)] + [dict(id=7, name='chair')]
+    far = dict(keypoints=(JOINTS + [100, 0, 0]).ravel().tolist(), bbox=[100, 0, 50, 50])
+    file = three_keypoints(tmp_path, dict(category_id=5), dict(category_id=2, **far),
+                           dict(category_id=7, bbox=[0, 0, 64, 64], keypoints=[0] * 9), categories=categories)
+    assert file.categories == [5, 2, 9] and file.omitted == {'annotations of other categories': 1}
+
+    def score(*found):
+        return evaluate([{**r, 'category_id': c} for r, c in found], file, sigmas=SIGMAS, backend=backend)['AP']
+    assert score((result(), 5), (result(100), 2)) == pytest.approx(1)
+    assert score((result(), 5), (result(100), 5)) == pytest.approx(0.5)
+    assert score((result(), 5), (result(100), 2), (result(30, 0.99), 7)) == pytest.approx(1)
+    assert score((result(), 7)) == 0
+
+
+def test_results_bear_the_category_of_their_box():
+    keypoints, boxes = np.ones((3, 2, 3)), np.ones((3, 6))
+    keypoints[:, :, 0] += np.array([[0], [500], [900]])
+    results = select(predictions(keypoints, boxes, ['x', 7, 'x'], [0, 0, 1], [3, 'dog', 4]), sigmas=np.ones(2))
+    assert [(r['image_id'], r['category_id']) for r in results] == [('x', 3), ('x', 4), (7, 'dog')]
 
 
 def test_rescoring_counts_confident_joints_only():
     preds = np.zeros((2, 4, 3))
     preds[0, :, 2] = 0.1, 0.2, 0.6, 0.8
-    results = select(preds, np.array([[0, 0, 1, 1, 1, 0.5], [9, 9, 1, 1, 1, 1]]), [7, 8], [0, 0], sigmas=np.ones(4))
+    results = select(predictions(preds, np.array([[0, 0, 1, 1, 1, 0.5], [9, 9, 1, 1, 1, 1]]), [7, 8], [0, 0]),
+                     sigmas=np.ones(4))
     assert [result['score'] for result in results] == pytest.approx([0.35, 0])
 
 
 def test_the_first_of_repeated_boxes_stays_and_images_keep_their_order():
     preds = np.arange(5 * 2 * 3, dtype=np.float64).reshape(5, 2, 3)
-    results = select(preds, np.ones((5, 6)), [9, 4, 9, 9, 4], [3, 0, 1, 3, 0], sigmas=np.ones(2), nms='none')
+    results = select(predictions(preds, np.ones((5, 6)), [9, 4, 9, 9, 4], [3, 0, 1, 3, 0]), sigmas=np.ones(2),
+                     nms='none')
     kept = [(result['image_id'], result['keypoints'][0]) for result in results]
     assert kept == [(9, 12.0), (9, 0.0), (4, 6.0)]
 
 
-def test_no_detection_is_zero_not_a_crash(truth_file, caplog):
-    results = select(np.zeros((0, 17, 3)), np.zeros((0, 6)), [], [], sigmas=np.ones(17))
+def test_no_detection_is_zero_not_a_crash(truth, caplog):
+    results = select(predictions(np.zeros((0, 17, 3)), np.zeros((0, 6)), [], []), sigmas=np.ones(17))
     assert results == []
-    assert evaluate(results, truth_file, sigmas=np.ones(17)) == dict.fromkeys(METRICS, 0.0)
+    assert evaluate(results, truth, sigmas=np.ones(17)) == dict.fromkeys(METRICS, 0.0)
     assert 'no person' in caplog.text
 
 
@@ -95,13 +197,13 @@ def test_written_results_read_back(reference, tmp_path):
     assert [path.name for path in (tmp_path / 'new').iterdir()] == ['results.json']
 
 
-def test_backends_that_are_absent_or_unknown_are_named(truth_file, monkeypatch):
+def test_backends_that_are_absent_or_unknown_are_named(truth, monkeypatch):
     for name in BACKENDS:
         monkeypatch.setitem(sys.modules, f'{name}.coco', None)
         with pytest.raises(InputError, match=f'pip install {name}'):
-            evaluate([], truth_file, sigmas=np.ones(17), backend=name)
+            evaluate([], truth, sigmas=np.ones(17), backend=name)
     with pytest.raises(InputError, match='cocotools'):
-        evaluate([], truth_file, sigmas=np.ones(17), backend='coco')
+        evaluate([], truth, sigmas=np.ones(17), backend='coco')
 
 
 def test_default_backend(monkeypatch):
@@ -111,9 +213,9 @@ def test_default_backend(monkeypatch):
 
 
 @pytest.mark.parametrize('backend', INSTALLED)
-def test_precision_recall_curves_average_to_the_figures(reference, truth_file, backend):
+def test_precision_recall_curves_average_to_the_figures(reference, truth, backend):
     results = _select(reference, 'hard')
-    thresholds, recalls, precision = precision_recall(results, truth_file, sigmas=reference['oks_sigmas'],
+    thresholds, recalls, precision = precision_recall(results, truth, sigmas=reference['oks_sigmas'],
                                                       backend=backend)
     assert precision.shape == (len(thresholds), len(recalls)) == (10, 101)
     stats = dict(zip(METRICS, reference[f'{MODES["hard"]}_stats_{backend}']))

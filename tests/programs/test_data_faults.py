@@ -137,27 +137,11 @@ def test_paths_that_are_followed(tmp_path: Path, name: str) -> None:
 
 # Annotations
 
-@pytest.mark.parametrize('changes', [
-    dict(bbox=[500, 500, 20, 30]), dict(bbox=[5, 5, 0, 0]), dict(bbox=[5, 5, -3, 9]),
-    dict(bbox=[float('nan')] * 4), dict(bbox=[5, 5, float('inf'), 9]), dict(bbox=[5, 5, 1e308, -1e308]), dict(area=0),
-    dict(area=-5), dict(area=float('nan')),
-])
-def test_persons_whose_box_is_nothing_are_left_out_and_counted(tmp_path: Path, changes: dict) -> None:
-    values = content()
-    values['annotations'].insert(0, person(6, **changes))
-    dataset = write(tmp_path, values)()
-    assert len(dataset) == 2 and dataset.skipped == 1
-
-
-@pytest.mark.parametrize('bbox', [[-4, -4, 500, 500], [-500, -500, 20, 30], [49, 59, 1e9, 1e9], [0, 0, 1e308, 1e308],
-                                  [5.5, 5.5, 1e-3, 1e-3]])
+@pytest.mark.parametrize('bbox', [[-4, -4, 500, 500], [48, 58, 1e9, 1e9], [0, 0, 1e8, 1e8], [5.5, 5.5, 1e-3, 1e-3],
+                                  [48.5, 58.5, 9, 9]])
 def test_boxes_that_stick_out_or_are_tiny_give_samples(tmp_path: Path, bbox: list) -> None:
-    values = {**content(), 'annotations': [person(6, bbox=bbox)]}
-    try:
-        dataset = write(tmp_path, values)()
-    except InputError as error:
-        assert 'no person with a box' in str(error)  # nothing of it lies inside
-        return
+    dataset = write(tmp_path, {**content(), 'annotations': [person(6, bbox=bbox)]})()
+    assert len(dataset) == 1 and not dataset.remarks
     for epoch in range(20):
         sample = dataset.sample(0, epoch)
         assert all(np.isfinite(sample[key]).all() for key in ('img', 'target', 'target_weight'))
@@ -203,8 +187,6 @@ HUGE = 10 ** 400
     (edit('annotations', 0, keypoints=[1, 2, 2] * 18), 'annotation 7.*51 numbers'),
     (edit('annotations', 0, keypoints='nose'), 'annotation 7'),
     (edit('annotations', 0, keypoints={'nose': [1, 2, 2]}), 'annotation 7'),
-    (edit('annotations', 0, keypoints=[None] * 51), 'annotation 7.*finite'),
-    (edit('annotations', 0, keypoints=[float('nan')] * 51), 'annotation 7.*finite'),
     (edit('annotations', 0, keypoints=[1e300, 2, 2] * 17), 'annotation 7.*finite'),
     (edit('annotations', 0, keypoints=[10, 12, 2] * 16 + [1e30, 12, 2]), 'annotation 7.*finite'),
     (edit('annotations', 0, keypoints=[HUGE, 2, 2] * 17), 'annotation 7'),
@@ -220,17 +202,13 @@ HUGE = 10 ** 400
     (edit('annotations', 0, id=[7]), 'an annotation is malformed'),
     (edit('annotations', 0, id=8), 'duplicate annotation id 8'),
     (edit('images', 0, id=None), "an image has no key 'id'"),
-    (edit('images', 0, file_name=None), "annotation 7 has no key 'file_name'"),
-    (edit('images', 0, file_name=5), 'annotation 7'),
-    (edit('images', 0, width=None), "annotation 7 has no key 'width'"),
-    (edit('images', 0, height='tall'), 'annotation 7'),
-    (edit('images', 0, width=0), 'no person'),
-    (edit('images', 0, width=-50), 'no person'),
-    (edit('images', 0, width=float('nan')), 'annotation 7|no person'),
+    (edit('images', 0, file_name=None), "image 1 has no key 'file_name'"),
+    (edit('images', 0, file_name=5), 'image 1 is malformed'),
+    (edit('images', 0, height='tall'), 'image 1 is malformed'),
+    (lambda v: v.pop('annotations'), 'no person'),
     (double('images'), 'duplicate image id 1'),
     (double('annotations'), 'duplicate annotation id 7'),
     (lambda v: v.pop('images'), "the file has no key 'images'"),
-    (lambda v: v.pop('annotations'), "the file has no key 'annotations'"),
     (lambda v: v.update(images=None), 'an image is malformed'),
     (lambda v: v.update(images={'1': v['images'][0]}), 'an image is malformed'),
     (lambda v: v.update(annotations=[None]), 'an annotation is malformed'),
@@ -264,7 +242,7 @@ def test_other_encodings_of_json_are_read(tmp_path: Path, encoding: str) -> None
 
 
 @pytest.mark.parametrize(('change', 'words'), [
-    (dict(bbox=[1, 2, 3]), 'detection 1.*4 numbers'), (dict(bbox=None), 'detection 1'),
+    (dict(bbox=[1, 2, 3]), 'detection 1.*4 numbers'), (dict(bbox=[[1, 2], [3, 4]]), 'detection 1.*two corners'),
     (dict(bbox=[HUGE, 1, 1, 1]), 'detection 1'), (dict(score='high'), 'detection 1'), (dict(score=None), 'detection 1'),
     (dict(score=float('nan')), 'detection 1.*score is nan'), (dict(score=HUGE), 'detection 1'),
     (dict(image_id=5), 'detection 1: image 5'), (dict(image_id={}), 'detection 1'), (dict(category_id=[1]), None),
@@ -277,9 +255,3 @@ def test_detections_that_are_refused(tmp_path: Path, change: dict, words: str | 
     with pytest.raises(InputError, match=words) as caught:
         opened()
     assert 'det.json' in str(caught.value) and '\n' not in str(caught.value)
-
-
-@pytest.mark.parametrize('bbox', [[1, 2, 0, 4], [1, 2, -3, 4], [float('nan'), 2, 3, 4], [1, 2, float('inf'), 4]])
-def test_detections_whose_box_is_nothing_are_left_out_and_counted(tmp_path: Path, bbox: list) -> None:
-    dataset = write(tmp_path, content(), [BOX, {**BOX, 'bbox': bbox}])()
-    assert len(dataset) == 1 and dataset.skipped == 1

@@ -14,7 +14,10 @@ import eval as eval_program
 import export as export_program
 import train as train_program
 from src.common.errors import InputError
-from src.mmpose.evaluation import BACKENDS
+from src.mmpose.annotations import read_annotations
+from src.mmpose.dataset_info import DatasetInfo
+from src.mmpose.evaluation import BACKENDS, evaluate
+from src.mmpose.own_data import resolve_info
 from src.weights.checkpoint import load_network
 from tests.animals import make_animals
 from tests.networks import FREE_MINDIR, tiny
@@ -79,13 +82,13 @@ def test_exported_without_the_data_by_the_saved_settings(trained: Path, tmp_path
 def test_the_truth_itself_scores_one(animals: Path, backend: str) -> None:
     """Category 3, and neither area, iscrowd nor num_keypoints in the file."""
     pytest.importorskip(backend)
-    from src.mmpose.evaluation import evaluate
     file = animals / 'annotations/val.json'
+    truth = read_annotations(file, DatasetInfo.from_dict(resolve_info(None, [file])))
     results = [dict(image_id=a['image_id'], category_id=3, score=1.0, keypoints=a['keypoints'])
                for a in json.loads(file.read_text())['annotations']]
-    assert evaluate(results, file, sigmas=np.full(4, 0.05), backend=backend)['AP'] == pytest.approx(1)
+    assert evaluate(results, truth, sigmas=np.full(4, 0.05), backend=backend)['AP'] == pytest.approx(1)
     wrong = [{**r, 'keypoints': (np.array(r['keypoints']) + 9).tolist()} for r in results]
-    assert evaluate(wrong, file, sigmas=np.full(4, 0.05), backend=backend)['AP'] < 0.5
+    assert evaluate(wrong, truth, sigmas=np.full(4, 0.05), backend=backend)['AP'] < 0.5
 
 
 def test_a_file_of_further_facts(animals: Path, trained: Path, tmp_path: Path) -> None:

@@ -3,25 +3,25 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from src.common.errors import InputError
+from src.mmpose.annotations import Annotation, Annotations, Image
 from src.mmpose.dataset_info import DatasetInfo
 from src.report.error_analysis import (
     GOOD,
     KINDS,
     NEAR,
     Persons,
-    Truth,
     analyse,
     classify,
     match,
     reached,
     read_results,
-    read_truth,
 )
 
 SIGMA, AREA = 0.05, 10000.0
@@ -34,11 +34,13 @@ def person(offset: float, labels: tuple[int, ...] = (2,) * 5) -> np.ndarray:
     return np.column_stack([SHAPE + (offset, 0), labels])
 
 
-def truth(*persons: np.ndarray, ignored: tuple = ()) -> Truth:
-    count = len(persons)
-    return Truth(7, tuple(range(count)), np.array(persons).reshape(-1, 5, 3), np.full(count, AREA),
-                 np.array([[p[:, 0].min(), 0, 100, 100] for p in persons]).reshape(-1, 4),
-                 np.array(ignored, float).reshape(-1, 4))
+def truth(*persons: np.ndarray, areas: tuple[float, ...] = (), ignored: tuple = ()) -> Annotations:
+    """One image, number 7."""
+    def entry(number: int, keypoints: np.ndarray, box: Sequence[float], area: float) -> Annotation:
+        return Annotation(number, number, 7, 1, keypoints, np.array(box, float), area, False)
+    people = [entry(n, p, [p[:, 0].min(), 0, 100, 100], areas[n] if areas else AREA) for n, p in enumerate(persons)]
+    return Annotations(Path('gt.json'), {7: Image(1, 'a.jpg', None)}, [1], people,
+                       [entry(90, np.zeros((5, 3)), box, AREA) for box in ignored])
 
 
 def result(joints: np.ndarray, score: float = 0.9) -> dict:
@@ -51,7 +53,7 @@ def distance(ks: float) -> float:
 
 
 def analysed(joints: np.ndarray, *persons: np.ndarray) -> Persons:
-    return analyse([truth(*persons)], [result(joints)], INFO)
+    return analyse(truth(*persons), [result(joints)], INFO)
 
 
 def kinds(found: Persons, row: int = 0) -> list[str]:
@@ -110,11 +112,10 @@ def test_unlabelled_joints_are_no_errors_and_nothing_is_near_them() -> None:
 
 def test_scale_of_each_place_is_its_own_persons() -> None:
     small = person(300)
-    near = Truth(7, (0, 1), np.array([person(0), small]), np.array([AREA, AREA / 100]),
-                 np.array([[0, 0, 100, 100], [300, 0, 100, 100]], float), np.zeros((0, 4)))
+    near = truth(person(0), small, areas=(AREA, AREA / 100))
     off = distance(0.8)  # jitter beside a large person, far from a small one
     joints = moved(1, small[1, 0] + off, small[1, 1])
-    assert kinds(analyse([near], [result(joints)], INFO))[1] == 'miss'
+    assert kinds(analyse(near, [result(joints)], INFO))[1] == 'miss'
 
 
 def test_classify_without_mirror_images() -> None:
@@ -144,7 +145,7 @@ def test_pairs_need_the_least_oks() -> None:
 
 
 def test_background_missed_and_ignored_people() -> None:
-    persons = analyse([truth(person(0), person(300), ignored=((1000, 0, 100, 100),))],
+    persons = analyse(truth(person(0), person(300), ignored=((1000, 0, 100, 100),)),
                       [result(person(0), 0.5), result(person(600), 0.6), result(person(800), 0.7),
                        result(person(1000), 0.8), result(person(300), 0.1)], INFO, least_score=0.2)
     assert persons.missed.tolist() == [False, True] and persons.counted == 4
@@ -158,51 +159,23 @@ def test_distances_are_fractions_of_the_larger_side() -> None:
 
 
 def test_no_results_and_pictures_without_people() -> None:
-    persons = analyse([truth(person(0)), Truth(8, (), np.zeros((0, 5, 3)), np.zeros(0), np.zeros((0, 4)),
-                                               np.zeros((0, 4)))], [], INFO)
+    annotations = truth(person(0))
+    annotations.images = {6: Image(2, 'b.jpg', None), **annotations.images, 8: Image(3, 'c.jpg', None)}
+    persons = analyse(annotations, [], INFO)
     assert persons.missed.all() and not persons.background and persons.counted == 0
-    lonely = analyse([truth(), truth(person(0))], [result(person(0))], INFO)
-    assert len(lonely.oks) == 1
+    persons = analyse(annotations, [result(person(0)), {**result(person(0)), 'image_id': 6}], INFO)
+    assert persons.oks.tolist() == [1] and [b['image_id'] for b in persons.background] == [6]
 
 
 def test_only_the_twenty_best_of_a_picture_count() -> None:
     results = [result(person(300 * i), 0.5 + i / 100) for i in range(25)]
-    assert analyse([truth(person(0))], results, INFO).counted == 20
+    assert analyse(truth(person(0)), results, INFO).counted == 20
 
 
 def test_reached_counts_fractions_at_thresholds() -> None:
     values = np.array([0.2, 0.5, np.nan, 1.0, 0.0])
     assert reached(values, np.array([0.0, 0.5, 0.6, 1.0])).tolist() == [1, 0.5, 0.25, 0.25]
     assert np.isnan(reached(np.array([np.nan]), np.array([0.5]))).all()
-
-
-def write(folder: Path, **changes) -> Path:
-    annotation = dict(id=1, image_id=7, keypoints=person(0).ravel().tolist(), bbox=[0, 0, 100, 100], area=AREA)
-    annotation.update(changes)
-    path = folder / 'truth.json'
-    path.write_text(json.dumps(dict(images=[dict(id=7, file_name='a.jpg')], annotations=[annotation])))
-    return path
-
-
-def test_truth_is_read(tmp_path: Path) -> None:
-    truths, names = read_truth(write(tmp_path), INFO)
-    assert names == {7: 'a.jpg'} and truths[0].ids == (1,) and (truths[0].joints[0] == person(0)).all()
-
-
-@pytest.mark.parametrize(('changes', 'words'), [
-    (dict(keypoints=[1, 2, 2]), 'annotation 1'), (dict(image_id=8), 'annotation 1'),
-    (dict(bbox=[1, 2]), 'annotation 1'), (dict(keypoints=[float('nan')] * 15), 'annotation 1.*not finite'),
-    (dict(iscrowd=1), 'no person'), (dict(keypoints=[0] * 15), 'no person')])
-def test_wrong_truth_is_refused(changes: dict, words: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=words):
-        read_truth(write(tmp_path, **changes), INFO)
-
-
-def test_annotations_that_are_none(tmp_path: Path) -> None:
-    path = tmp_path / 'truth.json'
-    path.write_text('{"images": [], "annotations": [3]}')
-    with pytest.raises(InputError, match='annotation 0'):
-        read_truth(path, INFO)
 
 
 @pytest.mark.parametrize(('content', 'words'), [
@@ -213,4 +186,11 @@ def test_wrong_results_are_refused(content: object, words: str, tmp_path: Path) 
     path = tmp_path / 'results.json'
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match=words):
-        read_results(path, {7}, INFO)
+        read_results(path, truth(person(0)), INFO)
+
+
+def test_results_of_other_categories_are_omitted_and_counted(tmp_path: Path) -> None:
+    path, annotations = tmp_path / 'results.json', truth(person(0))
+    path.write_text(json.dumps([result(person(0)), {**result(person(0)), 'category_id': 2}]))
+    assert len(read_results(path, annotations, INFO)) == 1
+    assert annotations.remarks == 'gt.json: omitted 1 results of other categories'

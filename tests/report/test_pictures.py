@@ -9,22 +9,28 @@ import numpy as np
 import pytest
 
 from src.common.errors import InputError
+from src.mmpose.annotations import Annotation, Annotations, Image
 from src.mmpose.dataset_info import DatasetInfo
-from src.report.error_analysis import Persons, Truth, analyse
+from src.report.error_analysis import Persons, analyse
 from src.report.pictures import GAP, KIND_COLOURS, PersonPictures, choose
 
 INFO = DatasetInfo('two', ('left_hand', 'right_hand'), ((0, 1),), ((0, 1),), (0.05, 0.05), ())
 TRUE = np.array([[30.0, 40, 2], [70, 40, 2]])
 
 
+def annotations(count: int, file_name: str = 'a.png', size: tuple[int, int] | None = (700, 100)) -> Annotations:
+    """One image with so many persons beside each other."""
+    return Annotations(Path('gt.json'), {1: Image(1, file_name, size)}, [1], [
+        Annotation(i + 1, i, 1, 1, TRUE + (200 * i, 0, 0), np.array([200 * i, 0, 100, 80 + i], float), 5000.0, False)
+        for i in range(count)])
+
+
 def analysed(*shifts: float) -> Persons:
-    """One picture with a person for every shift, found by that many pixels beside it (not-a-number: missed)."""
-    joints = np.stack([TRUE + (200 * i, 0, 0) for i in range(len(shifts))])
-    boxes = np.array([[200 * i, 0, 100, 80 + i] for i in range(len(shifts))], float)
-    truth = Truth(1, tuple(range(len(shifts))), joints, np.full(len(shifts), 5000.0), boxes, np.zeros((0, 4)))
-    results = [dict(image_id=1, score=0.9, keypoints=(person + (0, shift, 0)).ravel().tolist())
-               for person, shift in zip(joints, shifts) if np.isfinite(shift)]
-    return analyse([truth], results, INFO)
+    """One image with a person for every shift, found by that many pixels beside it (not-a-number: missed)."""
+    truth = annotations(len(shifts))
+    results = [dict(image_id=1, score=0.9, keypoints=(person.keypoints + (0, shift, 0)).ravel().tolist())
+               for person, shift in zip(truth.persons, shifts) if np.isfinite(shift)]
+    return analyse(truth, results, INFO)
 
 
 def decoded(jpeg: str) -> np.ndarray:
@@ -33,7 +39,7 @@ def decoded(jpeg: str) -> np.ndarray:
 
 def pictures(folder: Path, persons: Persons) -> PersonPictures:
     cv2.imwrite(str(folder / 'a.png'), np.full((100, 700, 3), 60, np.uint8))
-    return PersonPictures(persons, INFO, folder, {1: 'a.png'})
+    return PersonPictures(persons, INFO, folder, annotations(0))
 
 
 def near(image: np.ndarray, colour: str) -> int:
@@ -78,6 +84,10 @@ def test_missed_persons_and_background(tmp_path: Path) -> None:
     assert 'score 0.50' in lonely.caption and decoded(lonely.jpeg).size
 
 
-def test_missing_picture_is_named(tmp_path: Path) -> None:
+def test_missing_images_and_those_of_another_size_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r'b\.png'):
-        PersonPictures(analysed(0), INFO, tmp_path, {1: 'b.png'}).person(0)
+        PersonPictures(analysed(0), INFO, tmp_path, annotations(0, 'b.png')).person(0)
+    drawer = pictures(tmp_path, analysed(0))
+    drawer.annotations = annotations(0, size=(100, 700))
+    with pytest.raises(InputError, match=r'a\.png: 700 x 100 pixels, but 100 x 700 by gt\.json'):
+        drawer.person(0)

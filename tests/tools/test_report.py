@@ -12,6 +12,8 @@ import pytest
 
 from configs.coco_base import dataset_info
 from src.common.errors import InputError
+from src.mmpose.annotations import read_annotations
+from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.evaluation import evaluate
 from tests import browser
 from tests.report.test_curves import make_run
@@ -83,7 +85,8 @@ def folder(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                             keypoints=joints.ravel().tolist()))
     results.append({**results[0], 'score': 0.3})
     (where / 'results_det.json').write_text(json.dumps(results))
-    figures = evaluate(results, annotations, sigmas=np.array(dataset_info['sigmas']))
+    info = DatasetInfo.from_dict(dataset_info)
+    figures = evaluate(results, read_annotations(annotations, info), sigmas=np.array(info.sigmas))
     (where / 'metrics_det.json').write_text(json.dumps(
         {**figures, 'boxes': 'det', 'flip_test': True, 'decoding': 'dark', 'nms': 'hard',
          'model_config': 'litehrnet_tiny_coco_128x96', 'checkpoint': 'a <b> & c.ckpt'}))
@@ -178,6 +181,22 @@ def test_other_joints(named: str, tmp_path: Path) -> None:
         assert all(name in text for name in ('>pelvis<', '>head top<', '>wrist<')) and '>ankle<' not in text
     else:
         assert all(name in text for name in ('>paw left<', '>paw<', '>tail<')) and 'ankle' not in text
+
+
+def test_what_was_mended_and_omitted_is_said(folder: Path, synthetic: Path, tmp_path: Path,
+                                             capsys: pytest.CaptureFixture) -> None:
+    content = json.loads((synthetic / 'annotations' / 'person_keypoints_val2017.json').read_text())
+    persons = [a for a in content['annotations'] if any(a['keypoints'])]
+    del persons[0]['area']
+    content['annotations'].append({**persons[1], 'id': 'nobody', 'keypoints': [], 'bbox': [0, 0, 0, 0], 'area': 0})
+    (tmp_path / 'gt.json').write_text(json.dumps(content))
+    results = json.loads((folder / 'results_det.json').read_text())
+    (tmp_path / 'results.json').write_text(json.dumps([*results, {**results[0], 'category_id': 2}]))
+    assert report.main(options(folder, synthetic, '--count', '1', '--output', str(tmp_path / 'r.html'), '--annotations',
+                               str(tmp_path / 'gt.json'), '--results', str(tmp_path / 'results.json'))) == 0
+    line = ('gt.json: mended 1 areas (0.53 of the box); omitted 1 annotations without a usable box, '
+            '1 results of other categories')
+    assert line in capsys.readouterr().out and line in (tmp_path / 'r.html').read_text()
 
 
 def test_no_results_is_a_page_of_missed_persons(synthetic: Path, tmp_path: Path) -> None:
