@@ -18,8 +18,9 @@ from configs.coco_base import dataset_info
 from src.common.compat import RUNNING_VARIANCE_DDOF
 from src.config import load_model_config
 from src.loss import JointsMSELoss, NetWithLoss
+from src.mmpose.annotations import read_annotations
 from src.mmpose.dataset_info import DatasetInfo
-from src.mmpose.evaluation import BACKENDS, evaluate, select
+from src.mmpose.evaluation import BACKENDS, Predictions, evaluate, select
 from src.mmpose.heatmap import decode, flip_back
 from src.mmpose.nms import oks
 from src.mmpose.transforms import Compose
@@ -194,10 +195,12 @@ def test_oks(reference: Arrays) -> None:
 @pytest.mark.parametrize('backend', [name for name in BACKENDS if importlib.util.find_spec(name)])
 def test_selection_and_figures(reference: Arrays, tmp_path: Path, nms: str, backend: str) -> None:
     rows, sigmas = inputs.candidates(), np.array(INFO.sigmas)
-    results = select(rows['preds'], rows['boxes'], rows['image_id'], rows['bbox_id'], sigmas=sigmas, nms=nms)
+    predictions = Predictions(rows['preds'], rows['boxes'], rows['image_id'].tolist(), [1] * len(rows['boxes']),
+                              rows['bbox_id'])
+    results = select(predictions, sigmas=sigmas, nms=nms)
     for key in ('image_id', 'score', 'keypoints'):
         np.testing.assert_allclose([row[key] for row in results], reference[f'selection|{nms}|{key}'], rtol=1e-6)
     file = tmp_path / 'ground_truth.json'
     file.write_text(json.dumps(inputs.ground_truth()))
-    figures = list(evaluate(results, file, sigmas=sigmas, backend=backend).values())
+    figures = list(evaluate(results, read_annotations(file, INFO), sigmas=sigmas, backend=backend).values())
     np.testing.assert_allclose(figures, reference[f'selection|{nms}|figures'], atol=1e-6)
