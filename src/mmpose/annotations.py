@@ -183,13 +183,14 @@ def _person_categories(file: Path, categories: Sequence[dict[str, Any]], entries
 
 def _labelled_categories(file: Path, entries: dict[Any, dict[str, Any]], count: int) -> list[Any]:
     """Return the ids of the categories that have annotations of `count` keypoints, some of them labelled."""
-    found = {}
+    found: list[Any] = []
     for name, entry in entries.items():
         with as_input_error(file, f'annotation {name}'):
-            values = entry.get('keypoints') or ()
-            if np.shape(values) in ((3 * count,), (count, 3)) and (read_keypoints(values, count)[:, 2] > 0).any():
-                found[entry.get('category_id', PERSON)] = True
-    return list(found)
+            category, values = entry.get('category_id', PERSON), entry.get('keypoints') or ()
+            if (category not in found and np.shape(values) in ((3 * count,), (count, 3))
+                    and (read_keypoints(values, count)[:, 2] > 0).any()):
+                found.append(category)
+    return found
 
 
 def _spellings(names: Iterable[Any]) -> list[str]:
@@ -259,7 +260,10 @@ def read_keypoints(values: Any, count: int) -> np.ndarray:
     if array.shape not in ((3 * count,), (count, 3)):
         raise ValueError(f'{3 * count} numbers expected where there are {array.size}')
     array = array.reshape(count, 3)
-    usable, labels = np.abs(array[:, :2]) < MAX_COORDINATE, array[:, 2]
+    usable, labels = np.abs(array) < MAX_COORDINATE, array[:, 2]
+    if usable.all():
+        return array
+    usable = usable[:, :2]
     if (np.isnan(labels) & usable.any(1)).any():
         raise ValueError('a keypoint has coordinates and no label')
     labels[np.isnan(labels)] = 0
