@@ -163,6 +163,7 @@ def test_several_categories_are_scored_as_by_cocos_tools(tmp_path, backend):
 def test_results_bear_the_category_of_their_box():
     keypoints, boxes = np.ones((3, 2, 3)), np.ones((3, 6))
     keypoints[:, :, 0] += np.array([[0], [500], [900]])
+    boxes[:, 5] = 0.9, 0.8, 0.7
     results = select(predictions(keypoints, boxes, ['x', 7, 'x'], [0, 0, 1], [3, 'dog', 4]), sigmas=np.ones(2))
     assert [(r['image_id'], r['category_id']) for r in results] == [('x', 3), ('x', 4), (7, 'dog')]
 
