@@ -15,12 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.common.errors import InputError, run
 from src.common.files import atomic_path
-from src.common.inputs import as_input_error, load_json
 from src.config import load_model_config
+from src.mmpose.annotations import read_annotations
 from src.mmpose.dataset_info import DatasetInfo
+from src.mmpose.evaluation import read_results
 from src.mmpose.own_data import resolve_info
 from src.prediction.drawing import draw_results
-from src.report.error_analysis import read_results
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,14 +45,13 @@ def main(argv: list[str] | None = None) -> int:
 
     info = DatasetInfo.from_dict(resolve_info(load_model_config(options.model_config)['data']['info'],
                                             [options.annotations]))
-    with as_input_error(options.annotations, 'the file'):
-        names = {image['id']: image['file_name'] for image in load_json(options.annotations)['images']}
-    results = read_results(options.results, names, info)
+    annotations = read_annotations(options.annotations, info)
+    results = read_results(options.results, annotations, info)
     if not results:
         raise InputError(f'{options.results}: holds no person')
     image_ids = list(dict.fromkeys(result['image_id'] for result in results))[:options.count]
-    sheet = draw_results(results, {image_id: options.images / names[image_id] for image_id in image_ids}, info,
-                         options.columns, options.min_score)
+    files = {image_id: options.images / annotations.images[image_id].file_name for image_id in image_ids}
+    sheet = draw_results(results, files, info, options.columns, options.min_score)
     with atomic_path(options.output) as path:
         cv2.imwrite(str(path), sheet)
     print(f'{options.output}: {len(image_ids)} images')

@@ -20,14 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from munkres import Munkres
 
-from src.common.errors import InputError
-from src.common.inputs import as_input_error, load_json, numbers
 from src.mmpose.annotations import Annotation, Annotations
 from src.mmpose.dataset_info import DatasetInfo
 
@@ -71,29 +68,6 @@ class Persons:
     def missed(self) -> np.ndarray:
         """Persons without a prediction: bool (N,)."""
         return np.isnan(self.scores)
-
-
-def read_results(file: Path, annotations: Annotations, info: DatasetInfo) -> list[dict[str, Any]]:
-    """Read results in COCO's format, as eval.py writes them; those of other categories are omitted and counted.
-
-    Raises:
-        InputError: the file is missing or of another kind, or its images or keypoints are not those of the annotations.
-    """
-    results, of_persons = load_json(file), []
-    if not isinstance(results, list):
-        raise InputError(f'{file}: not a list of persons; give the result file of eval.py')
-    for number, result in enumerate(results):
-        with as_input_error(file, f'result {number}'):
-            if result['category_id'] not in annotations.categories:
-                annotations.omitted['results of other categories'] += 1
-                continue
-            if not np.isfinite([*numbers(result['keypoints'], 3 * info.num_joints), float(result['score'])]).all():
-                raise ValueError('a number is not finite')
-            if result['image_id'] not in annotations.images:
-                raise InputError(f'{file}: result {number} is of image {result["image_id"]!r}, which the annotations '
-                                 'do not have; give those it was evaluated with')
-            of_persons.append(result)
-    return of_persons
 
 
 def similarity(points: np.ndarray, truth: np.ndarray, areas: np.ndarray, sigmas: np.ndarray) -> np.ndarray:

@@ -12,10 +12,10 @@ from src.common.errors import InputError
 from src.common.inputs import load_json
 from src.mmpose.annotations import read_annotations
 from src.mmpose.dataset_info import DatasetInfo
-from src.mmpose.evaluation import METRICS, evaluate, precision_recall
+from src.mmpose.evaluation import METRICS, evaluate, precision_recall, read_results
 from src.report import charts, sections
 from src.report.curves import Run
-from src.report.error_analysis import analyse, read_results
+from src.report.error_analysis import analyse
 from src.report.pictures import PersonPictures
 
 

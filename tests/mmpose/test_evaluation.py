@@ -19,6 +19,7 @@ from src.mmpose.evaluation import (
     default_backend,
     evaluate,
     precision_recall,
+    read_results,
     select,
     write_results,
 )
@@ -70,15 +71,15 @@ def test_figures_are_the_reference(reference, truth, capsys, nms, backend):
 
 def three_keypoints(folder, *annotations, **more):
     """Annotations of three keypoints on area 100: 3 px off, with sigma 0.1, OKS is exp(-9 / 8) = 0.32."""
-    info = DatasetInfo('three', ('a', 'b', 'c'), (), (), (0.1,) * 3, ())
     base = dict(image_id=1, category_id=1, keypoints=JOINTS.ravel().tolist(), num_keypoints=3, iscrowd=0, area=100.0,
                 bbox=[0, 0, 50, 50])
     content = dict(images=[dict(id=1, file_name='a.png', width=640, height=64)], annotations=[
         {**base, 'id': number, **changes} for number, changes in enumerate(annotations, 1)], **more)
     (folder / 'truth.json').write_text(json.dumps(content))
-    return read_annotations(folder / 'truth.json', info)
+    return read_annotations(folder / 'truth.json', THREE)
 
 
+THREE = DatasetInfo('three', ('a', 'b', 'c'), (), (), (0.1,) * 3, ())
 JOINTS = np.array([[10, 10, 2], [30, 10, 2], [20, 40, 2]], np.float64)
 SIGMAS = np.full(3, 0.1)
 
@@ -223,3 +224,20 @@ def test_precision_recall_curves_average_to_the_figures(reference, truth, backen
     np.testing.assert_allclose([precision.mean(), precision[0].mean(), precision[5].mean()],
                                [stats['AP'], stats['AP50'], stats['AP75']], atol=1e-6)
     assert (np.diff(precision, axis=1) <= 0).all()
+
+
+@pytest.mark.parametrize(('content', 'words'), [
+    ({}, 'not a list'), ([{}], "result 0 has no key 'category_id'"), ([{**result(), 'image_id': 9}], 'image 9'),
+    ([{**result(), 'keypoints': [1, 2, 3]}], 'result 0 .*9 numbers'),
+    ([result(), result(score=float('nan'))], 'result 1 .*not finite')])
+def test_wrong_results_are_refused(tmp_path, content, words):
+    (tmp_path / 'r.json').write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf'r\.json.*{words}'):
+        read_results(tmp_path / 'r.json', three_keypoints(tmp_path, {}), THREE)
+
+
+def test_results_of_other_categories_are_omitted_and_counted(tmp_path):
+    annotations = three_keypoints(tmp_path, {})
+    (tmp_path / 'r.json').write_text(json.dumps([result(), {**result(), 'category_id': 2}]))
+    assert read_results(tmp_path / 'r.json', annotations, THREE) == [result()]
+    assert annotations.remarks.endswith('omitted 1 results of other categories')

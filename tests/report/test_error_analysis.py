@@ -2,14 +2,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from src.common.errors import InputError
 from src.mmpose.annotations import Annotation, Annotations, Image
 from src.mmpose.dataset_info import DatasetInfo
 from src.report.error_analysis import (
@@ -21,7 +19,6 @@ from src.report.error_analysis import (
     classify,
     match,
     reached,
-    read_results,
 )
 
 SIGMA, AREA = 0.05, 10000.0
@@ -176,21 +173,3 @@ def test_reached_counts_fractions_at_thresholds() -> None:
     values = np.array([0.2, 0.5, np.nan, 1.0, 0.0])
     assert reached(values, np.array([0.0, 0.5, 0.6, 1.0])).tolist() == [1, 0.5, 0.25, 0.25]
     assert np.isnan(reached(np.array([np.nan]), np.array([0.5]))).all()
-
-
-@pytest.mark.parametrize(('content', 'words'), [
-    ({}, 'not a list'), ([{}], 'result 0'), ([dict(result(person(0)), image_id=9)], 'image 9'),
-    ([dict(result(person(0)), keypoints=[1, 2, 3])], 'result 0'),
-    ([dict(result(person(0)), score=float('nan'))], 'result 0')])
-def test_wrong_results_are_refused(content: object, words: str, tmp_path: Path) -> None:
-    path = tmp_path / 'results.json'
-    path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match=words):
-        read_results(path, truth(person(0)), INFO)
-
-
-def test_results_of_other_categories_are_omitted_and_counted(tmp_path: Path) -> None:
-    path, annotations = tmp_path / 'results.json', truth(person(0))
-    path.write_text(json.dumps([result(person(0)), {**result(person(0)), 'category_id': 2}]))
-    assert len(read_results(path, annotations, INFO)) == 1
-    assert annotations.remarks == 'gt.json: omitted 1 results of other categories'
