@@ -96,7 +96,8 @@ def read_results(file: Path, annotations: Annotations, info: DatasetInfo) -> lis
         raise InputError(f'{file}: not a list of persons; give the result file of eval.py')
     for number, result in enumerate(results):
         with as_input_error(file, f'result {number}'):
-            if result['category_id'] not in annotations.categories:
+            category_id = result.get('category_id', annotations.categories[0])
+            if category_id not in annotations.categories:
                 annotations.omitted['results of other categories'] += 1
                 continue
             if not np.isfinite([*numbers(result['keypoints'], 3 * info.num_joints), float(result['score'])]).all():
@@ -104,7 +105,7 @@ def read_results(file: Path, annotations: Annotations, info: DatasetInfo) -> lis
             if result['image_id'] not in annotations.images:
                 raise InputError(f'{file}: result {number} is of image {result["image_id"]!r}, which the annotations '
                                  'do not have; give those it was evaluated with')
-            of_persons.append(result)
+            of_persons.append({**result, 'category_id': category_id})
     return of_persons
 
 

@@ -227,7 +227,7 @@ def test_precision_recall_curves_average_to_the_figures(reference, truth, backen
 
 
 @pytest.mark.parametrize(('content', 'words'), [
-    ({}, 'not a list'), ([{}], "result 0 has no key 'category_id'"), ([{**result(), 'image_id': 9}], 'image 9'),
+    ({}, 'not a list'), ([{}], "result 0 has no key 'keypoints'"), ([{**result(), 'image_id': 9}], 'image 9'),
     ([{**result(), 'keypoints': [1, 2, 3]}], 'result 0 .*9 numbers'),
     ([result(), result(score=float('nan'))], 'result 1 .*not finite')])
 def test_wrong_results_are_refused(tmp_path, content, words):
