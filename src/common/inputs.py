@@ -61,5 +61,6 @@ def numbers(values: Any, count: int) -> np.ndarray:
     """
     array = np.asarray(values, np.float64)
     if array.shape != (count,):
-        raise ValueError(f'{count} numbers expected where there are {array.size}')
+        nested = ' in nested lists' if array.ndim > 1 else ''
+        raise ValueError(f'{count} numbers expected where there are {array.size}{nested}')
     return array

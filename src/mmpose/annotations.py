@@ -15,7 +15,6 @@ The format is that of https://cocodataset.org/#format-data. The rules, where fil
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from src.common.errors import InputError
 from src.common.inputs import as_input_error, load_json, numbers
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.geometry import clip_box
+from src.mmpose.sides import split_name
 
 PERSON = 1
 MAX_COORDINATE = 1e9  # pixels; float32 arithmetic holds well beyond it
@@ -193,9 +193,9 @@ def _labelled_categories(file: Path, entries: dict[Any, dict[str, Any]], count: 
     return found
 
 
-def _spellings(names: Iterable[Any]) -> list[str]:
-    """Return names without what differs from tool to tool: capitals, spaces, underscores and hyphens."""
-    return [re.sub(r'[\W_]+', '', str(name).casefold()) for name in names]
+def _spellings(names: Iterable[Any]) -> list[list[str]]:
+    """Return the words of each name in an order of ours: L_Eye, eye-left and leftEye are the same."""
+    return [sorted(split_name(str(name))) for name in names]
 
 
 def _read_image(entry: dict[str, Any], number: int, mended: Counter[str]) -> Image:

@@ -44,6 +44,6 @@ def test_faults_of_the_program_pass() -> None:
 
 def test_numbers_are_a_flat_list_of_so_many() -> None:
     assert numbers([1, 2.5], 2).tolist() == [1, 2.5]
-    for values in ([1], [[1, 2]], 7):
-        with pytest.raises(ValueError, match='2 numbers expected'):
+    for values, words in (([1], 'are 1$'), ([[1, 2]], 'are 2 in nested lists'), (7, 'are 1$')):
+        with pytest.raises(ValueError, match=f'2 numbers expected where there {words}'):
             numbers(values, 2)

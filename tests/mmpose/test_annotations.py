@@ -153,7 +153,7 @@ NAMES = INFO.joint_names
     ([category(1, *NAMES), category(2)], {1}, [1]),
     ([category(5, *NAMES), category(2, 'a', 'b', 'c'), category('x', *NAMES)], {5, 'x'}, [5, 'x']),
     ([category(2, 'a', 'b', 'c'), category(3, 'a', 'b')], {2}, [2]),  # other names of as many
-    ([category(3, 'Nose', 'left ear', 'Right-Ear'), category(2, 'a', 'b', 'c')], {3}, [3]),
+    ([category(3, 'Nose', 'L_Ear', 'ear-right'), category(2, 'a', 'b', 'c')], {3}, [3]),
     ([category(7, name2='a'), category(8)], {7}, [7]),  # nothing listed: where labels are
     ([], {4}, [4]),
 ])
