@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from src.config import ROOT, resolve
 from src.cpu.cells import accelerate
 from src.deployment.fold import fold_batch_norm
 from src.deployment.runtime import SUFFIXES, open_file
+from src.mmpose.annotations import PERSON, read_annotations
 from src.mmpose.coco import TopDownDataset
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.heatmap import decode, to_image
@@ -29,6 +31,8 @@ from src.test_utils import Decoder, Forward, estimate, forward_of
 from src.utils import set_device
 from src.weights.checkpoint import TORCH_SUFFIXES, load_network
 
+IMAGES_AHEAD = 16  # 2.6 MB each at 1280 x 720
+
 
 class PoseModel:
     """A network with all that is needed to run it on images.
@@ -37,13 +41,16 @@ class PoseModel:
         forward: normalised crops (N, 3, H, W) to heatmaps (N, K, H/4, W/4).
         config: the model configuration; `config['eval']` says how to decode.
         info: what the keypoints mean: names, skeleton, mirror pairs, OKS sigmas.
+        categories: ids of the categories it is for; None where they are not known.
     """
 
-    def __init__(self, forward: Forward, config: dict[str, Any], decoder: Decoder = decode) -> None:
+    def __init__(self, forward: Forward, config: dict[str, Any], decoder: Decoder = decode,
+                 categories: list[Any] | None = None) -> None:
         """Wrap a network's `forward`, its resolved configuration and its decoder, as `load_model` makes them."""
         data = config['data']
         self.forward, self.config, self._decoder = forward, config, decoder
         self.info = DatasetInfo.from_dict(data['info'])
+        self.categories = [PERSON] if self.info.name in ('coco', 'mpii') else categories
         self._flip_index = self.info.flip_index if config['eval']['flip_test'] and self.info.can_flip else None
         self._samples = TopDownDataset(self.info, data['image_size'], data['heatmap_size'], config['val_pipeline'])
 
@@ -63,35 +70,49 @@ class PoseModel:
         return next(self.predict_many([(image, boxes)]))[0]
 
     def predict_many(self, images: Iterable[tuple[np.ndarray, Any]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield the keypoints of many images; the boxes of a batch may come from several of them.
+        """Yield the keypoints of many images; see `predict_crops`.
 
         Args:
-            images: (image, boxes) as for `predict`; boxes may have a fifth column, the detector's score. They are
-                taken as they are needed, up to a batch ahead.
+            images: (image, boxes) as for `predict`; boxes may have a fifth column, the detector's score.
+        """
+        return self.predict_crops(self.crop(image, boxes) for image, boxes in images)
+
+    def crop(self, image: np.ndarray, boxes: Any) -> list[dict[str, Any]]:
+        """Return the network's inputs for the persons in an image; arguments and errors as for `predict_many`."""
+        return [self._samples.crop(image, box[:4], box[4]) for box in check_boxes(image, boxes)]
+
+    def predict_crops(self, images: Iterable[list[dict[str, Any]]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the keypoints of many images; the persons of a batch may come from several of them.
+
+        Args:
+            images: what `crop` returns of each. They are taken as they are needed: up to a batch ahead, and no more
+                than `IMAGES_AHEAD` (or as many as a batch has persons) where few of them show somebody.
 
         Yields:
             for each image, in order: keypoints float32 (N, K, 3), and windows float32 (N, 6): centre x, y, scale
             w, h in 200-pixel units, area in square pixels, score of the box (1 where none was given).
         """
-        counts: deque[int] = deque()
-
-        def crops() -> Iterator[tuple[int, dict[str, Any]]]:
-            for number, (image, boxes) in enumerate(images):
-                checked = check_boxes(image, boxes)
-                counts.append(len(checked))
-                for box in checked:
-                    yield number, self._samples.crop(image, box[:4], box[4])
-
         settings = self.config['eval']
+        size, counts, crops = settings['batch_size'], deque(), []
         keypoints, windows = np.zeros((0, self.info.num_joints, 3), np.float32), np.zeros((0, 6), np.float32)
-        for _, points, found in estimate(self.forward, crops(), settings, self._flip_index, self._decoder):
-            keypoints, windows = np.concatenate((keypoints, points)), np.concatenate((windows, found))
+
+        def finish(count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            """Run the network on the first crops, and yield the images that are complete then."""
+            nonlocal keypoints, windows
+            for _, points, found in estimate(self.forward, enumerate(crops[:count]), settings, self._flip_index,
+                                             self._decoder):
+                keypoints, windows = np.concatenate((keypoints, points)), np.concatenate((windows, found))
+            del crops[:count]
             while counts and counts[0] <= len(keypoints):
-                count = counts.popleft()
-                yield keypoints[:count], windows[:count]
-                keypoints, windows = keypoints[count:], windows[count:]
-        for _ in counts:  # images without a person, behind the last batch
-            yield keypoints[:0], windows[:0]
+                persons = counts.popleft()
+                yield keypoints[:persons], windows[:persons]
+                keypoints, windows = keypoints[persons:], windows[persons:]
+
+        for image in images:
+            counts.append(len(image))
+            crops.extend(image)
+            yield from finish(len(crops) if len(counts) >= max(size, IMAGES_AHEAD) else len(crops) // size * size)
+        yield from finish(len(crops))
 
 
 def check_boxes(image: np.ndarray, boxes: Any) -> np.ndarray:
@@ -141,7 +162,7 @@ def load_model(path: Path | str, *, model_config: str | None = None, device: str
         raise InputError(f'{path}: no such file; check the path')
     if path.suffix != '.onnx':
         set_device(device, 0)
-    decoder = decode
+    decoder, categories = decode, None
     if path.suffix in SUFFIXES:
         forward, config, decoder = _open_exported(path, model_config)
         if decoder is not decode and flip_test:
@@ -149,7 +170,7 @@ def load_model(path: Path | str, *, model_config: str | None = None, device: str
                              '--decode, or omit the flip test')
         flip_test = flip_test if decoder is decode else False
     else:
-        config = _checkpoint_config(path, model_config)
+        config, categories = _checkpoint_config(path, model_config)
         network = build_network(config)
         load_network(network, path)
         fold_batch_norm(network)
@@ -157,17 +178,22 @@ def load_model(path: Path | str, *, model_config: str | None = None, device: str
             accelerate(network)
         forward = forward_of(network)
     config['eval'].update(batch_size=batch_size, **({} if flip_test is None else {'flip_test': flip_test}))
-    return PoseModel(forward, config, decoder)
+    return PoseModel(forward, config, decoder, categories)
 
 
-def _checkpoint_config(path: Path, model_config: str | None) -> dict[str, Any]:
+def _checkpoint_config(path: Path, model_config: str | None) -> tuple[dict[str, Any], list[Any] | None]:
+    """Return the model configuration, and the categories of the training's data, None where these are not known."""
     saved = path.with_name('config.json')
     if model_config is None and saved.is_file():
-        return resolve({}, {}, str(saved))[1]
+        experiment, config = resolve({}, {}, str(saved))
+        file = Path(experiment['data_root'], config['data']['val_annotations'])
+        with suppress(InputError):  # the data may be elsewhere
+            return config, read_annotations(file, DatasetInfo.from_dict(config['data']['info'])).categories
+        return config, None
     name = model_config or re.sub(r'_(epoch\d+|best)$', '', path.stem)
     if model_config is None and not (ROOT / 'configs' / f'{name}.py').is_file():
         raise InputError(f'{path}: no config.json beside it says what network it is; give its model_config')
-    return resolve({'model_config': name}, {})[1]
+    return resolve({'model_config': name}, {})[1], None
 
 
 def _open_exported(path: Path, model_config: str | None) -> tuple[Forward, dict[str, Any], Decoder]:
@@ -182,13 +208,12 @@ def _open_exported(path: Path, model_config: str | None) -> tuple[Forward, dict[
         return to_image(keypoints[..., :2], size, center, scale), keypoints[..., 2:]
 
     def run_on_bytes(images: np.ndarray) -> np.ndarray:
-        crops = np.rint(images).astype(np.uint8).transpose(0, 2, 3, 1)
+        crops = np.rint(images * 255).astype(np.uint8).transpose(0, 2, 3, 1)
         return run(crops[..., ::-1] if description['colour_order'] == 'bgr' else crops)
 
     decoder = move_to_image if description.get('decode') else decode
     if not description.get('preprocess'):
         return run, config, decoder
-    for step in config['val_pipeline']:
-        if step['type'] == 'NormalizeTensor':  # the file does it: crops stay 0 to 255
-            step.update(mean=(0., 0., 0.), std=(1 / 255,) * 3)
+    # The file normalises, so crops stay 0 to 1.
+    config['val_pipeline'] = [step for step in config['val_pipeline'] if step['type'] != 'NormalizeTensor']
     return run_on_bytes, config, decoder

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -9,12 +11,15 @@ import numpy as np
 import pytest
 
 from src.common.errors import InputError
-from src.config import resolve
+from src.config import fill_derived, resolve
+from src.deployment.export import export_network
 from src.prediction import PoseModel, load_model
+from src.prediction.pose_model import IMAGES_AHEAD
 from src.settings.build import build_dataset, build_network
-from src.test_utils import predict
+from src.test_utils import forward_of, predict
 from src.weights.checkpoint import save_network
-from tests.networks import save_small
+from tests.animals import make_animals
+from tests.networks import FREE_MINDIR, randomise, save_small
 
 SMALL = {'model.stage_modules': '1', 'model.stage_channels': '8,16', 'data.image_size': '64,64'}
 
@@ -55,16 +60,17 @@ def test_pictures_without_persons_keep_their_place(model: PoseModel) -> None:
     np.testing.assert_allclose(found[4][0], np.repeat(found[1][0][:1], 3, 0), atol=1e-4)
 
 
-def test_pictures_are_taken_no_further_ahead_than_a_batch(model: PoseModel) -> None:
+@pytest.mark.parametrize(('persons', 'ahead'), [([1], 2), ([0], 1), ([1, *[0] * 99], IMAGES_AHEAD)])
+def test_images_are_taken_no_further_ahead_than_needed(model: PoseModel, persons: list[int], ahead: int) -> None:
     taken = []
 
-    def pictures():
-        for number in range(20):
+    def images() -> Iterator[tuple[np.ndarray, list]]:
+        for number in range(100):
             taken.append(number)
-            yield np.zeros((64, 64, 3), np.uint8), [[0, 0, 64, 64]]
+            yield np.zeros((64, 64, 3), np.uint8), [[0, 0, 64, 64]] * persons[number % len(persons)]
 
-    next(model.predict_many(pictures()))
-    assert len(taken) == 2
+    next(model.predict_many(images()))
+    assert len(taken) == ahead
 
 
 def test_flip_test_is_optional(checkpoint: Path, model: PoseModel) -> None:
@@ -110,3 +116,33 @@ def test_a_checkpoint_named_after_its_configuration_needs_no_more(tmp_path: Path
     network = build_network(config)
     save_network(network, tmp_path / 'litehrnet_tiny_coco_128x96_epoch3.ckpt')
     assert load_model(tmp_path / 'litehrnet_tiny_coco_128x96_epoch3.ckpt').config['data']['image_size'] == (96, 128)
+
+
+@FREE_MINDIR
+@pytest.mark.parametrize('normalised', [True, False])
+def test_a_file_with_its_own_normalisation_sees_the_image_as_it_is(tmp_path: Path, normalised: bool) -> None:
+    """Also where the pipeline has none: crops of 0 to 1 must not be rounded to black."""
+    _, config = resolve({'device': 'CPU'}, SMALL)
+    if not normalised:
+        config['val_pipeline'] = [step for step in config['val_pipeline'] if step['type'] != 'NormalizeTensor']
+    network = build_network(config)
+    randomise(network)
+    export_network(network, tmp_path / 'net.mindir', 'MINDIR', config, 'small', preprocess='bgr')
+    image, boxes = np.random.default_rng(0).integers(0, 256, (90, 80, 3), np.uint8), [[5, 5, 60, 80], [0, 0, 40, 40]]
+    found = load_model(tmp_path / 'net.mindir', batch_size=2, flip_test=False).predict(image, boxes)
+    config['eval'].update(batch_size=2, flip_test=False)
+    expected = PoseModel(forward_of(network), config).predict(image, boxes)
+    np.testing.assert_allclose(found, expected, atol=1e-2, rtol=1e-4)
+
+
+def test_the_categories_are_those_of_the_training(checkpoint: Path, tmp_path: Path) -> None:
+    assert load_model(checkpoint).categories == [1]
+    animals, file = make_animals(tmp_path / 'mice', 2, 2), tmp_path / 'mice/annotations/val.json'
+    experiment, config = resolve(
+        {'device': 'CPU', 'model_config': 'litehrnet_18_custom_256x192', 'data_root': str(animals)}, SMALL)
+    fill_derived(experiment, config)
+    save_network(build_network(config), tmp_path / 'net.ckpt')
+    (tmp_path / 'config.json').write_text(json.dumps({'experiment': experiment, 'config': config}))
+    assert load_model(tmp_path / 'net.ckpt').categories == [3]
+    file.unlink()
+    assert load_model(tmp_path / 'net.ckpt').categories is None
