@@ -33,6 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--output', type=Path, required=True, metavar='FILE', help='image to write (.png or .jpg)')
     parser.add_argument('--model_config', default='litehrnet_18_coco_256x192', metavar='NAME',
                         help='whose keypoints and skeleton (default: litehrnet_18_coco_256x192)')
+    parser.add_argument('--data.info', dest='data_info', metavar='FILE',
+                        help='JSON file about the keypoints, as for eval.py')
     parser.add_argument('--count', type=int, default=12, metavar='N', help='images on the sheet (default: 12)')
     parser.add_argument('--columns', type=int, default=4, metavar='N', help='(default: 4)')
     parser.add_argument('--min_score', type=float, default=0.3, metavar='S',
@@ -43,18 +45,18 @@ def main(argv: list[str] | None = None) -> int:
     if options.output.suffix.lower() not in ('.png', '.jpg'):
         raise InputError(f'--output {options.output}: the name must end in .png or .jpg')
 
-    info = DatasetInfo.from_dict(resolve_info(load_model_config(options.model_config)['data']['info'],
-                                            [options.annotations]))
+    given = options.data_info or load_model_config(options.model_config)['data']['info']
+    info = DatasetInfo.from_dict(resolve_info(given, [options.annotations]))
     annotations = read_annotations(options.annotations, info)
     results = read_results(options.results, annotations, info)
     if not results:
         raise InputError(f'{options.results}: holds no person')
-    image_ids = list(dict.fromkeys(result['image_id'] for result in results))[:options.count]
-    files = {image_id: options.images / annotations.images[image_id].file_name for image_id in image_ids}
+    shown = list(dict.fromkeys(result['image_id'] for result in results))[:options.count]
+    files = {image_id: options.images / annotations.images[image_id].file_name for image_id in shown}
     sheet = draw_results(results, files, info, options.columns, options.min_score)
     with atomic_path(options.output) as path:
         cv2.imwrite(str(path), sheet)
-    print(f'{options.output}: {len(image_ids)} images')
+    print(f'{options.output}: {len(shown)} images')
     return 0
 
 

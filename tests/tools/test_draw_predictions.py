@@ -22,7 +22,8 @@ def write_evaluation(folder: Path, results: list[dict[str, Any]] | None = None) 
     for name in ('1.png', '2.png', '3.png'):
         cv2.imwrite(str(folder / name), np.zeros((128, 128, 3), np.uint8))
     if results is None:
-        results = [dict(image_id=number, keypoints=np.ravel(JOINTS).tolist(), score=0.9) for number in (2, 1, 2)]
+        results = [dict(image_id=number, category_id=3, keypoints=np.ravel(JOINTS).tolist(), score=0.9)
+                   for number in (2, 1, 2)]
     (folder / 'results.json').write_text(json.dumps(results))
     (folder / 'annotations.json').write_text(json.dumps(dict(
         images=[dict(id=number, file_name=f'{number}.png') for number in (1, 2, 3)], annotations=[],
@@ -48,11 +49,31 @@ def test_only_so_many_images_and_columns(tmp_path: Path) -> None:
     assert cv2.imread(str(tmp_path / 'sheet.png')).shape == (320, 320, 3)
 
 
+def test_keypoints_by_a_file_and_names_as_windows_writes_them(tmp_path: Path) -> None:
+    """As --data.info has it, with a byte order mark; image ids are texts."""
+    options, path = write_evaluation(tmp_path), tmp_path / 'annotations.json'
+    (tmp_path / 'below').mkdir()
+    for name in ('1.png', '2.png', '3.png'):
+        (tmp_path / name).rename(tmp_path / 'below' / name)
+    annotations, results = json.loads(path.read_text()), json.loads((tmp_path / 'results.json').read_text())
+    for image in annotations['images']:
+        image.update(id=f'id {image["id"]}', file_name=f'below\\{image["file_name"]}')
+    for result in results:
+        result['image_id'] = f'id {result["image_id"]}'
+    annotations['categories'][0]['skeleton'] = [[0, 9]]
+    info = dict(joint_names=['a_left', 'b_left', 'b_right', 'c'], skeleton=[[1, 2]])
+    for name, content in (('annotations', annotations), ('results', results), ('info', info)):
+        (tmp_path / f'{name}.json').write_text('\ufeff' + json.dumps(content), encoding='utf-8')
+    assert draw_predictions.main([*options, '--data.info', str(tmp_path / 'info.json')]) == 0
+    sheet = cv2.imread(str(tmp_path / 'sheet.png'))
+    assert tuple(sheet[50, 160]) == LEFT and sheet[150, 160].any(), 'drawn as the annotations have it'
+
+
 @pytest.mark.parametrize(('results', 'more', 'words'), [
     ([], (), 'holds no person'),
-    ([dict(image_id=9, keypoints=[0] * 12, score=1)], (), 'image 9'),
-    ([dict(image_id=1, keypoints=[0] * 51, score=1)], (), '12 numbers'),
-    ([dict(image_id=1, score=1)], (), "no key 'keypoints'"),
+    ([dict(image_id=9, category_id=3, keypoints=[0] * 12, score=1)], (), 'image 9'),
+    ([dict(image_id=1, category_id=3, keypoints=[0] * 51, score=1)], (), '12 numbers'),
+    ([dict(image_id=1, category_id=3, score=1)], (), "no key 'keypoints'"),
     ({}, (), 'not a list'),
     (None, ('--count', '0'), '--count'),
     (None, ('--output', 'sheet.gif'), r'\.png or \.jpg'),
