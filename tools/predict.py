@@ -1,4 +1,4 @@
-"""Find the keypoints of the people in images, videos or a camera's stream, and draw them.
+"""Find the keypoints of the people in images, videos, cameras or streams, and draw them.
 
     python tools/predict.py holiday.jpg clips/ --checkpoint litehrnet_18_coco_256x192.pth --output predictions
 
@@ -6,7 +6,8 @@ Writes the images and videos (.mp4) with skeletons under their own names, and re
 file names. The network looks at one person at a time, so somebody must say where people are: by default OpenCV's HOG
 detector, which needs no download and is weak (whole, upright people that fill much of the image); --boxes takes
 those of any other detector; --whole_image does for images of one person.
-An unreadable file among others is named and omitted; the exit status is 1 then. Ctrl-C ends a camera's stream.
+A file among others that can't be read, processed or written is named and omitted; the exit status is 1 then. Ctrl-C
+ends a camera or stream.
 """
 from __future__ import annotations
 
@@ -22,12 +23,14 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.common.errors import InputError, run
+from src.mmpose.annotations import PERSON, read_annotations
 from src.mmpose.evaluation import NMS
 from src.prediction import load_model
-from src.prediction.boxes import hog_detector, read_boxes, read_image_ids, whole_image
+from src.prediction.boxes import BoxFile, hog_detector, whole_image
+from src.prediction.matching import match_ids
 from src.prediction.output import OutputFolder
 from src.prediction.run import PredictionRun
-from src.prediction.sources import Source, find_sources
+from src.prediction.sources import camera, find_sources
 from src.settings.table import DEVICES
 
 
@@ -35,7 +38,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('inputs', nargs='*', metavar='INPUT', help='images, videos, folders, "quoted/*.jpg" patterns')
+    parser.add_argument('inputs', nargs='*', metavar='INPUT', help='images, videos, folders, "quoted/*.jpg" patterns, '
+                                                                 'rtsp:// and http:// addresses')
     parser.add_argument('--webcam', type=int, metavar='N', help='take the camera of that number')
     parser.add_argument('--checkpoint', required=True, metavar='FILE', help='.ckpt, official .pth, .mindir or .onnx')
     parser.add_argument('--model_config', metavar='NAME', help='default: as the file, its config.json or its name says')
@@ -66,28 +70,37 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    sources = find_sources(options.inputs) or [Source(None, f'webcam{options.webcam}', options.webcam)]
-    image_ids = read_image_ids(options.annotations) if options.annotations else {}
-    detect = (read_boxes(options.boxes, image_ids, options.min_box_score) if options.boxes else
-              whole_image if options.whole_image else hog_detector())
+    sources = find_sources(options.inputs, options.output) or [camera(options.webcam)]
     folder = OutputFolder(options.output, sources)
     model = load_model(options.checkpoint, model_config=options.model_config, device=options.device,
                        batch_size=options.batch,
                        flip_test=None if options.flip_test is None else options.flip_test == 'true')
-    prediction = PredictionRun(model, sources, detect, folder, image_ids=image_ids, nms=options.nms,
+    names, image_ids, categories = {}, {}, model.categories
+    if options.annotations:
+        annotations = read_annotations(options.annotations, model.info)
+        names = {image_id: image.file_name for image_id, image in annotations.images.items()}
+        image_ids, categories = match_ids(names, sources, options.annotations), annotations.categories
+    detect = (BoxFile(options.boxes, sources, names, categories, options.min_box_score) if options.boxes else
+              whole_image if options.whole_image else hog_detector())
+    prediction = PredictionRun(model, sources, detect, folder, image_ids=image_ids,
+                               category_id=categories[0] if categories else PERSON, nms=options.nms,
                                min_score=options.min_score)
     model.predict(np.zeros((64, 64, 3), np.uint8), [[0, 0, 64, 64]])  # compiled now, so that the rate is true
     for number in (signal.SIGINT, signal.SIGTERM):  # of the first MindSpore's own handler makes the second
         signal.signal(number, signal.default_int_handler)
     began = time.perf_counter()
-    with suppress(*([KeyboardInterrupt] if options.webcam is not None else [])):
+    with suppress(*([] if any(source.path for source in sources) else [KeyboardInterrupt])):
         prediction.run()
     rate = prediction.frames / (time.perf_counter() - began)
     print(f'{options.output}: {prediction.frames} images and frames, {len(prediction.results)} persons, '
           f'{rate:.1f} frames/s')
-    if prediction.frames and not prediction.results:
+    if isinstance(detect, BoxFile):
+        remarks = detect.remarks(prediction.completed)
+        if remarks:
+            print(remarks)
+    elif prediction.frames and not prediction.results:
         print('no person was found: --boxes FILE takes those of a better detector, --whole_image needs none')
-    return int(prediction.failures > 0)
+    return int(bool(prediction.failed))
 
 
 if __name__ == '__main__':

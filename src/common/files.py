@@ -16,13 +16,19 @@ def require_writable(path: Path | str) -> None:
     Raises:
         InputError: the folder can't be made or written to.
     """
-    _create_temporary(Path(path)).unlink()
+    create_temporary(Path(path)).unlink()
 
 
-def _create_temporary(path: Path) -> Path:
+def create_temporary(path: Path) -> Path:
+    """Return a new hidden file beside `path`, of this process, with its suffix and, unless that is too long, its name.
+
+    Raises:
+        InputError: the folder can't be made or written to.
+    """
+    stem = path.stem if len(os.fsencode(path.name)) < 230 else path.stem[:50]  # 255 bytes are the limit
+    temporary = path.with_name(f'.{stem}.{os.getpid()}.part{path.suffix}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
         temporary.touch()
     except OSError as error:
         raise InputError(f'{path}: cannot be written ({error.strerror}); choose another folder') from error
@@ -39,7 +45,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         InputError: the folder can't be made or written to, or the disk is full.
     """
     path = Path(path)
-    temporary = _create_temporary(path)
+    temporary = create_temporary(path)
     try:
         yield temporary
         with temporary.open('rb') as file:  # so that the name never stands for less than the whole after a power cut

@@ -1,74 +1,145 @@
 """Detectors, which say where the persons in a frame are: a file of boxes, the whole image, OpenCV's HOG detector."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from src.common.errors import InputError
 from src.common.inputs import as_input_error, load_json, numbers
-from src.mmpose.annotations import PERSON
-from src.prediction.sources import Frame
-
-Detector = Callable[[Frame], np.ndarray]  # (N, 5) x, y, width, height in pixels, score
+from src.prediction.matching import match_names
+from src.prediction.sources import Frame, Source
 
 HOG_SIDE = 640  # pixels: images are scaled to this before the search
+HOG_MARGIN = 16  # pixels added on each side of the image
 # The detector's window has a margin around the person: what OpenCV's example program cuts off.
 HOG_CUT = np.array([0.1, 0.07, 0.8, 0.8])  # left and top, then new size, as shares of the window
 
 
-def read_image_ids(annotations: Path) -> dict[str, Any]:
-    """Return {file name without folders: image id} of a COCO annotation file.
+class Boxes(NamedTuple):
+    """The boxes of the persons in a frame.
 
-    Raises:
-        InputError: the file is missing or of another kind.
+    Attributes:
+        values: float64 (N, 5) x, y, width, height in pixels, score.
+        categories: N category ids; None where the detector gives none.
     """
-    with as_input_error(annotations, 'the file'):
-        return {Path(image['file_name']).name: image['id'] for image in load_json(annotations)['images']}
+    values: np.ndarray
+    categories: Sequence[Any]
 
 
-def read_boxes(file: Path, ids: dict[str, Any], score_threshold: float) -> Detector:
-    """Return the boxes of a detector's COCO result file as a detector.
+Detector = Callable[[Frame], Boxes]
 
-    Its entries name their image by `image_id` (where `ids` has it) or by `file_name`; in a video also by `frame`,
-    which counts from 0.
 
-    Args:
-        file: list of dicts with `bbox`, `score` and, if there is more than one kind, `category_id` (1: person).
-        ids: see `read_image_ids`; {} where there are none.
-        score_threshold: boxes of a lower score are omitted.
+class BoxFile:
+    """The boxes of a detector's COCO result file, as a detector that counts what it has no use for.
 
-    Raises:
-        InputError: the file is missing or of another kind, or a box names no image.
+    Entries have `bbox`, `score` and, if there is more than one kind, `category_id`. They name their image by
+    `file_name` or by the `image_id` of an annotation file; in a video also by `frame`, which counts from 0.
     """
-    names = {image_id: name for name, image_id in ids.items()}
-    content, found = load_json(file), {}
-    if not isinstance(content, list):
-        raise InputError(f'{file}: not a list of detections; give a COCO result file')
-    for number, entry in enumerate(content):
-        with as_input_error(file, f'detection {number}'):
-            box, score = numbers(entry['bbox'], 4), float(entry['score'])
-            name = entry.get('file_name') or names.get(entry.get('image_id'))
-            if name is None and not ids:
-                raise InputError(f'{file}: detection {number} has no file_name; give --annotations, whose images have '
-                                 'the image ids')
-            if name is None or entry.get('category_id', PERSON) != PERSON or score < score_threshold:
-                continue
-            if np.isfinite(box).all() and (box[2:] > 0).all() and np.isfinite(score):
-                found.setdefault((Path(name).name, entry.get('frame')), []).append([*box, score])
 
-    def detect(frame: Frame) -> np.ndarray:
-        return np.array(found.get((Path(frame.source.name).name, frame.number), ())).reshape(-1, 5)
-    return detect
+    def __init__(self, file: Path, sources: Sequence[Source], names: dict[Any, str], categories: Collection[Any] | None,
+                 score_threshold: float) -> None:
+        """Read the file.
+
+        Args:
+            file: list of dicts in JSON.
+            sources: what is looked at.
+            names: file names of an annotation file by image id; {} where there is none.
+            categories: ids of those to take; None where that is not known: then there may be one in the file.
+            score_threshold: boxes of a lower score are omitted.
+
+        Raises:
+            InputError: the file is missing or of another kind, a box names no image, or it is not clear which one or
+                whose box it is.
+        """
+        self._file, self._found = file, defaultdict(list)
+        self._unused: Counter[str] = Counter()
+        self._examples: dict[str, str] = {}
+        self._used: set[tuple[tuple[str, ...], int | None]] = set()
+        content = load_json(file)
+        if not isinstance(content, list):
+            raise InputError(f'{file}: not a list of detections; give a COCO result file')
+        self._count, image_names = len(content), []
+        for number, entry in enumerate(content):
+            with as_input_error(file, f'detection {number}'):
+                image_names.append(entry.get('file_name') or names.get(entry.get('image_id')))
+                if not isinstance(image_names[-1], (str, type(None))):
+                    raise TypeError(f'its file_name is {image_names[-1]!r}')
+                if image_names[-1] is None and not names:
+                    raise InputError(f'{file}: detection {number} has no file_name; give --annotations, whose images '
+                                     'have the image ids')
+        matches = match_names(filter(None, image_names), sources, file)
+        wanted = self._wanted(categories, [entry.get('category_id') for entry, name in zip(content, image_names)
+                                           if name in matches])
+        for number, (entry, name) in enumerate(zip(content, image_names)):
+            with as_input_error(file, f'detection {number}'):
+                self._add(entry, matches.get(name, []), wanted, score_threshold)
+
+    def _wanted(self, categories: Collection[Any] | None, present: Sequence[Any]) -> dict[str, Any]:
+        """Return the categories to take by their text, as files may have numbers as texts."""
+        if categories is None:
+            categories = [key for key in dict.fromkeys(map(str, present)) if key != 'None']
+            if len(categories) > 1:
+                raise InputError(f'{self._file}: has boxes of the categories {", ".join(categories)}, and the model '
+                                 'is for an unknown one; give --annotations, whose categories have its keypoints')
+            categories = [key for key in present if key is not None][:1]
+        return {str(key): key for key in categories}
+
+    def _add(self, entry: dict[str, Any], sources: Sequence[Source], wanted: dict[str, Any], threshold: float) -> None:
+        box, score, category = numbers(entry['bbox'], 4), float(entry['score']), entry.get('category_id')
+        frame = None if entry.get('frame') is None else float(entry['frame'])
+        if frame is not None and not frame.is_integer():
+            raise ValueError(f'its frame is {entry["frame"]!r}')
+        place = entry.get('file_name') or f'image {entry["image_id"]!r}'
+        if not sources:
+            self._count_unused('fit no input', place)
+        elif category is not None and str(category) not in wanted:
+            self._count_unused(f'of another category than {", ".join(wanted)}', f'category {category}')
+        elif not (np.isfinite([*box, score]).all() and (box[2:] > 0).all()):
+            self._count_unused('empty or not finite', place)
+        elif score < threshold:
+            self._count_unused(f'scored below {threshold:g}', place)
+        else:
+            for parts in {source.parts for source in sources}:
+                self._found[parts, frame].append(([*box, score], wanted.get(str(category))))
+
+    def _count_unused(self, reason: str, example: str) -> None:
+        self._unused[reason] += 1
+        self._examples.setdefault(reason, example)
+
+    def __call__(self, frame: Frame) -> Boxes:
+        key = frame.source.parts, frame.number
+        self._used.add(key)
+        values, categories = zip(*self._found[key]) if key in self._found else ((), ())
+        return Boxes(np.array(values, np.float64).reshape(-1, 5), categories)
+
+    def remarks(self, sources: Collection[Source]) -> str:
+        """Return one line about the boxes that were not used; '' where all were.
+
+        Args:
+            sources: which were read to their end, so that all their frames are known.
+        """
+        if not self._count:
+            return f'{self._file}: holds no box'
+        unused, examples = Counter(self._unused), dict(self._examples)
+        known = {source.parts for source in sources}
+        for (parts, frame), boxes in self._found.items():
+            if parts in known and (parts, frame) not in self._used:
+                unused['fit no frame'] += len(boxes)
+                examples.setdefault('fit no frame', f'{parts[-1]}, ' + (
+                    'no frame given' if frame is None else f'frame {frame:g}'))
+        reasons = ', '.join(f'{count} {reason} ({examples[reason]})' for reason, count in unused.items())
+        return f'{self._file}: {sum(unused.values())} of {self._count} boxes not used: {reasons}' if unused else ''
 
 
-def whole_image(frame: Frame) -> np.ndarray:
+def whole_image(frame: Frame) -> Boxes:
     """Return one box, the image itself."""
     height, width = frame.image.shape[:2]
-    return np.array([[0, 0, width, height, 1.0]])
+    return Boxes(np.array([[0, 0, width, height, 1.0]]), [None])
 
 
 def hog_detector() -> Detector:
@@ -80,14 +151,17 @@ def hog_detector() -> Detector:
     hog = cv2.HOGDescriptor()
     hog.setSVMDetector(cv2.HOGDescriptor_getDefaultPeopleDetector())
 
-    def detect(frame: Frame) -> np.ndarray:
+    def detect(frame: Frame) -> Boxes:
         factor = HOG_SIDE / max(frame.image.shape[:2])
-        image = cv2.resize(frame.image, None, fx=factor, fy=factor,
+        height, width = (max(1, round(side * factor)) for side in frame.image.shape[:2])
+        if width < hog.winSize[0] - 2 * HOG_MARGIN or height < hog.winSize[1] - 2 * HOG_MARGIN:
+            return Boxes(np.zeros((0, 5)), [])  # no window fits, and OpenCV writes where it must not
+        image = cv2.resize(frame.image, (width, height),
                            interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
-        windows, weights = hog.detectMultiScale(image, winStride=(8, 8), padding=(16, 16), scale=1.05)
+        windows, weights = hog.detectMultiScale(image, winStride=(8, 8), padding=(HOG_MARGIN, HOG_MARGIN), scale=1.05)
         windows = np.array(windows, np.float64).reshape(-1, 4)
         size = windows[:, 2:]
         inner = np.concatenate((windows[:, :2] + HOG_CUT[:2] * size, HOG_CUT[2:] * size), 1) / factor
         scores = 1 / (1 + np.exp(-np.array(weights, np.float64).reshape(-1, 1)))
-        return np.concatenate((inner, scores), 1)
+        return Boxes(np.concatenate((inner, scores), 1), [None] * len(inner))
     return detect

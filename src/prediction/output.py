@@ -3,89 +3,114 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
 
 from src.common.errors import InputError
-from src.common.files import atomic_path
-from src.prediction.sources import Frame, Source
+from src.common.files import atomic_path, create_temporary
+from src.prediction.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Frame, Source, opencv_path
+
+LONGEST_NAME = 255  # bytes, in the file systems of Linux
 
 
 class OutputFolder:
-    """A folder that receives an image or video for each source, under its name; a context manager.
+    """A folder that receives an image or video for each source, under its name.
 
-    An image is written whole or not at all. A video gets its name when it ends, also when the program is stopped:
-    then with the frames so far.
+    An image is written whole or not at all. A video gets its name when it is closed, with the frames so far.
 
     Attributes:
         path: the folder.
     """
 
-    def __init__(self, folder: Path, sources: Sequence[Source]) -> None:
+    def __init__(self, path: Path, sources: Sequence[Source]) -> None:
         """Choose a file name for each source.
 
         Raises:
             InputError: a source would be overwritten.
         """
-        self.path = folder
+        self.path = path
         self._targets: dict[Source, Path] = {}
-        self._video: tuple[Source, cv2.VideoWriter, Path, tuple[int, int]] | None = None
-        used = set()
+        self._video: tuple[cv2.VideoWriter, tuple[int, int], Path, Path] | None = None
+        inputs, used = {source.path.resolve() for source in sources if source.path}, set()
         for source in sources:
-            name = Path(source.name) if source.is_image else Path(source.name).with_suffix('.mp4')
-            target, copy = folder / name, 1
+            name, copy = PurePosixPath(source.name), 1
+            suffix = name.suffix if source.is_image else '.mp4'
+            stem = name.stem if name.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES else name.name
+            target = path / name.with_name(_fit(stem, suffix))
             while target in used:
                 copy += 1
-                target = folder / name.with_name(f'{name.stem}_{copy}{name.suffix}')
+                target = path / name.with_name(_fit(stem, f'_{copy}{suffix}'))
             used.add(target)
-            if source.path is not None and target.resolve() == source.path.resolve():
-                raise InputError(f'{source.path}: would be overwritten; choose another --output')
+            if target.resolve() in inputs:
+                raise InputError(f'{target}: an input, and would be overwritten; choose another --output')
             self._targets[source] = target
 
-    def __enter__(self) -> OutputFolder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
-
     def add(self, frame: Frame, image: np.ndarray) -> None:
-        """Write the drawn image of a frame; the frames of a video come one after the other.
+        """Write the drawn image of a frame; the frames of a video come one after the other, with `close` behind them.
 
         Raises:
             InputError: it can't be written.
         """
         target = self._targets[frame.source]
         if frame.number is None:
-            self._close()
-            with atomic_path(target) as path:
-                if not cv2.imwrite(str(path), image):
-                    raise InputError(f'{target}: cannot be written; is the disk full?')
+            with atomic_path(target) as temporary:  # OpenCV itself takes no names but in UTF-8
+                success, data = cv2.imencode(target.suffix, image)
+                if not success:
+                    raise InputError(f'{target}: {image.shape[1]} x {image.shape[0]} pixels are too many for this '
+                                     'format; scale the image down')
+                temporary.write_bytes(data)
             return
-        if self._video is None or self._video[0] is not frame.source:
-            self._close()
-            self._open(frame, target)
-        _, writer, _, size = self._video
+        if self._video is None:
+            self._video = _open(target, frame.rate, image.shape[1::-1])
+        writer, size = self._video[:2]
         if image.shape[1::-1] != size:  # a camera or stream that changes its size half-way
             image = cv2.resize(image, size)
         writer.write(image)
 
-    def _open(self, frame: Frame, target: Path) -> None:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f'{target}: cannot be written ({error.strerror}); choose another --output') from error
-        size = frame.image.shape[1::-1]
-        temporary = target.with_name(f'.{target.stem}.{os.getpid()}.part{target.suffix}')
-        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*'mp4v'), frame.rate, size)
-        if not writer.isOpened():
-            raise InputError(f'{target}: cannot be written, or this OpenCV has no MPEG-4 encoder')
-        self._video = frame.source, writer, temporary, size
+    def close(self) -> None:
+        """Finish the video that is being written, if there is one.
 
-    def _close(self) -> None:
-        if self._video is not None:
-            source, writer, temporary, _ = self._video
-            self._video = None
-            writer.release()
-            os.replace(temporary, self._targets[source])
+        Raises:
+            InputError: it can't get its name.
+        """
+        if self._video is None:
+            return
+        writer, _, temporary, target = self._video
+        self._video = None
+        writer.release()
+        try:
+            os.replace(temporary, target)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise InputError(f'{target}: cannot be written ({error.strerror}); choose another --output') from error
+
+
+def _fit(stem: str, ending: str) -> str:
+    """Return a file name of both, the stem shortened to what a file system takes."""
+    while len(os.fsencode(stem + ending)) > LONGEST_NAME:
+        stem = stem[:-1]
+    return stem + ending
+
+
+def _open(target: Path, rate: float, size: tuple[int, int]) -> tuple[cv2.VideoWriter, tuple[int, int], Path, Path]:
+    """Return a writer of MPEG-4 with its image size, the temporary file it writes to, and the target."""
+    temporary = create_temporary(Path(opencv_path(target)))
+    writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*'mp4v'), mpeg4_rate(rate), size)
+    if not writer.isOpened():
+        temporary.unlink(missing_ok=True)
+        raise InputError(f'{target}: cannot be written as MPEG-4 with {size[0]} x {size[1]} pixels and {rate:g} frames '
+                         'per second; convert the input, or choose another --output')
+    return writer, size, temporary, target
+
+
+def mpeg4_rate(rate: float) -> float:
+    """Return the nearest rate that OpenCV can write as MPEG-4.
+
+    It writes a decimal fraction of at most three places, whose numerator has 16 bits.
+
+    Args:
+        rate: frames per second, at most 65535.
+    """
+    return next(round(rate, places) for places in (3, 2, 1, 0) if round(rate * 10 ** places) < 2 ** 16)

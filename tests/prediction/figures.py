@@ -1,5 +1,7 @@
-"""Figures to be found."""
+"""Figures to be found, and videos to be read."""
 from __future__ import annotations
+
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,3 +16,14 @@ def pedestrian() -> np.ndarray:
         cv2.line(image, (180 + 22 * side, 260), (180 + 22 * side, 410), dark, 34)
         cv2.line(image, (180 + 40 * side, 140), (180 + 55 * side, 265), dark, 20)
     return image
+
+
+def write_video(path: Path, count: int, size: tuple[int, int] = (96, 64), rate: float = 12.5) -> Path:
+    """Write a video of a moving disc; return its path."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), rate, size)
+    for number in range(count):
+        image = np.full((*size[::-1], 3), 40, np.uint8)
+        cv2.circle(image, (10 + 5 * number % 70, 30), 8, (250, 250, 250), -1)
+        writer.write(image)
+    writer.release()
+    return path

@@ -1,10 +1,13 @@
 """tools/predict.py as a user runs it: pictures, folders, patterns, a video; boxes from everywhere."""
 from __future__ import annotations
 
+import functools
+import http.server
 import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,9 +17,9 @@ import pytest
 
 from src.common.errors import InputError
 from src.prediction import load_model
-from src.prediction.sources import Source, read_frames
+from src.prediction.sources import find_sources, read_frames
 from tests.networks import save_small
-from tests.prediction.figures import pedestrian
+from tests.prediction.figures import pedestrian, write_video
 from tools import predict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,16 +41,6 @@ def pictures(tmp_path: Path) -> Path:
         cv2.imwrite(str(folder / name), rng.integers(0, 256, (90, 70, 3), np.uint8))
     (folder / 'notes.txt').write_text('no picture')
     return folder
-
-
-def write_video(path: Path, count: int, size: tuple[int, int] = (96, 64), rate: float = 12.5) -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), rate, size)
-    for number in range(count):
-        image = np.full((*size[::-1], 3), 40, np.uint8)
-        cv2.circle(image, (10 + 5 * number % 70, 30), 8, (250, 250, 250), -1)
-        writer.write(image)
-    writer.release()
-    return path
 
 
 def run(checkpoint: Path, output: Path, *argv: object) -> int:
@@ -77,14 +70,18 @@ def test_a_folder_keeps_its_names(checkpoint: Path, pictures: Path, tmp_path: Pa
 def test_patterns_single_files_and_equal_names(checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
     output = tmp_path / 'out'
     assert run(checkpoint, output, f'{pictures}/*.jpg', pictures / 'deeper' / 'a.jpg', '--whole_image') == 0
-    assert {path.name for path in output.iterdir()} == {'a.jpg', 'a_2.jpg', 'results.json'}
+    assert {path.relative_to(output).as_posix() for path in output.rglob('*.*')} == {
+        'in/a.jpg', 'deeper/a.jpg', 'results.json'}
+    assert [entry['file_name'] for entry in results(output)] == ['in/a.jpg', 'deeper/a.jpg']
+    assert run(checkpoint, output / 'twice', pictures / 'b.png', pictures / 'b.png', '--whole_image') == 0
+    assert {path.name for path in (output / 'twice').iterdir()} == {'b.png', 'b_2.png', 'results.json'}
 
 
 def test_a_video_keeps_rate_size_and_length(checkpoint: Path, tmp_path: Path) -> None:
     video, output = write_video(tmp_path / 'clip.avi', 5), tmp_path / 'out'
     assert run(checkpoint, output, video, '--whole_image', '--flip_test', 'false') == 0
     assert {path.name for path in output.iterdir()} == {'clip.mp4', 'results.json'}
-    made = list(read_frames(Source(output / 'clip.mp4', 'clip.mp4')))
+    made = list(read_frames(find_sources([str(output / 'clip.mp4')], tmp_path)[0]))
     assert len(made) == 5 and made[0].image.shape == (64, 96, 3) and made[0].rate == pytest.approx(12.5)
     assert [(entry['file_name'], entry['frame']) for entry in results(output)] == [('clip.avi', n) for n in range(5)]
 
@@ -105,7 +102,7 @@ def test_an_interrupted_video_is_closed(checkpoint: Path, tmp_path: Path) -> Non
     told = process.communicate(timeout=60)[1].decode()
     assert (process.returncode, told) == (130, 'interrupted\n')
     assert {path.name for path in output.iterdir()} == {'long.mp4', 'results.json'}
-    made = sum(1 for _ in read_frames(Source(output / 'long.mp4', 'long.mp4')))
+    made = sum(1 for _ in read_frames(find_sources([str(output / 'long.mp4')], tmp_path)[0]))
     assert 0 < made < 9000 and len(results(output)) == made
 
 
@@ -127,18 +124,59 @@ def detection(box: list[float], score: float = 0.9, **place: object) -> dict:
     return {'bbox': box, 'score': score, 'category_id': 1, **place}
 
 
-def test_boxes_by_file_name(checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+def test_boxes_by_file_name(checkpoint: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     file = tmp_path / 'boxes.json'
     video = write_video(pictures / 'clip.mp4', 3)
     file.write_text(json.dumps([
         detection([1, 2, 30, 60], file_name='b.png'), detection([30, 2, 30, 60], file_name='elsewhere/b.png'),
-        detection([5, 5, 30, 60], 0.1, file_name='b.png'),
         {**detection([0, 0, 9, 9], file_name='b.png'), 'category_id': 3},
-        detection([5, 5, 40, 50], file_name=video.name, frame=1), detection([5, 5, 0, 60], file_name='a.jpg')]))
+        detection([5, 5, 40, 50], file_name=video.name, frame=1),
+        detection([5, 5, 40, 50], file_name=video.name, frame='2'),
+        detection([5, 5, 40, 50], file_name=video.name, frame=3)]))
     assert run(checkpoint, tmp_path / 'out', pictures, '--boxes', file, '--nms', 'none') == 0
     assert [(entry['file_name'], entry.get('frame')) for entry in results(tmp_path / 'out')] == [
-        ('b.png', None), ('b.png', None), ('clip.mp4', 1)]
-    assert len(list((tmp_path / 'out').rglob('*.*'))) == 5  # pictures without a person are there too
+        ('b.png', None), ('clip.mp4', 1), ('clip.mp4', 2)]
+    assert len(list((tmp_path / 'out').rglob('*.*'))) == 5  # images without a person are there too
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f'{file}: 3 of 6 boxes not used: 1 fit no input (elsewhere/b.png), 1 of another category than 1 (category 3), '
+        '1 fit no frame (clip.mp4, frame 3)')
+
+
+def test_equal_names_in_several_folders(checkpoint: Path, tmp_path: Path) -> None:
+    """Boxes and ids go to the image of their folder; the person's category is that of the annotations."""
+    for folder in ('cam1', 'cam2', 'cam3'):
+        (tmp_path / 'in' / folder).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / 'in' / folder / '1.png'), np.zeros((60, 60, 3), np.uint8))
+    (tmp_path / 'annotations.json').write_text(json.dumps({
+        'images': [{'id': f'id {n}', 'file_name': rf'cam{n}\1.png'} for n in (1, 2, 3)], 'annotations': [],
+        'categories': [{'id': 3, 'name': 'person', 'keypoints': list(load_model(checkpoint).info.joint_names)}]}))
+    (tmp_path / 'boxes.json').write_text(json.dumps([
+        {'bbox': [10, 10, 30, 10 * n], 'score': 1.0, 'category_id': 3, 'image_id': f'id {n}'} for n in (1, 2, 3)]))
+    assert run(checkpoint, tmp_path / 'out', tmp_path / 'in', '--boxes', tmp_path / 'boxes.json', '--annotations',
+               tmp_path / 'annotations.json') == 0
+    found = [(r['file_name'], r['image_id'], r['category_id'], r['center'][1]) for r in results(tmp_path / 'out')]
+    assert found == [(f'cam{n}/1.png', f'id {n}', 3, 10 + 5 * n) for n in (1, 2, 3)]
+    assert run(checkpoint, tmp_path / 'out', tmp_path / 'in', '--whole_image', '--annotations',
+               tmp_path / 'annotations.json') == 0
+    assert {r['category_id'] for r in results(tmp_path / 'out')} == {3}
+
+
+def test_the_output_folder_may_lie_in_the_input_folder(checkpoint: Path, pictures: Path) -> None:
+    for _ in range(2):
+        assert run(checkpoint, pictures / 'out', pictures, '--whole_image') == 0
+        assert [r['file_name'] for r in results(pictures / 'out')] == ['a.jpg', 'b.png', 'deeper/a.jpg']
+
+
+def test_a_video_from_a_web_server(checkpoint: Path, tmp_path: Path) -> None:
+    write_video(tmp_path / 'clip.mp4', 4)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f'http://127.0.0.1:{server.server_port}'
+        assert run(checkpoint, tmp_path / 'out', f'{address}/clip.mp4', f'{address}/absent.mp4', '--whole_image') == 1
+        server.shutdown()
+    assert [(r['file_name'], r['frame']) for r in results(tmp_path / 'out')] == [('clip.mp4', n) for n in range(4)]
+    assert {path.name for path in (tmp_path / 'out').iterdir()} == {'clip.mp4', 'results.json'}
 
 
 def test_boxes_by_image_id(checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
