@@ -16,13 +16,15 @@ wants_help() {
     [[ ${1:-} == -h || ${1:-} == --help ]]
 }
 
+stacks='default, gpu110 or ms200'
+
 # use_stack NAME: sets the virtual environment of a set of packages, its Pythons (3.x, best first), and what it needs to
 # run.
 use_stack() {
     case $1 in
         default) venv=$root/.venv minors='11 12 10' ;;
         gpu110 | ms200) venv=$root/.venv-$1 minors=9 ;;
-        *) fail "unknown stack '$1': choose default, gpu110 or ms200" ;;
+        *) fail "unknown stack '$1': choose $stacks" ;;
     esac
     if [[ $1 == gpu110 ]]; then
         # Without CUDA on the machine, importing needs one library of it, which setup_env.sh installs; GLOG_v silences

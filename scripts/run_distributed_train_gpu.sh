@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # usage: bash scripts/run_distributed_train_gpu.sh [RANK_SIZE] [DEVICE_START] [options of train.py]
 #
-# Trains data-parallel on RANK_SIZE (default 8) devices, the first of which is number DEVICE_START (default 0).
+# Trains data-parallel on RANK_SIZE (default 8) devices, the first of which is number DEVICE_START (default 0), counted
+# within CUDA_VISIBLE_DEVICES where that is set.
 # On GPU through Open MPI's mpirun. With --device CPU among the options through MindSpore's msrun, without mpirun.
 # Several machines: HOSTFILE=FILE names Open MPI's list of them ("machine1 slots=8" per line); RANK_SIZE counts the
 # devices of all. Checkout, interpreter, data and --output_root must be at the same paths, the last one shared.
@@ -25,18 +26,31 @@ device_option() {
     echo "$device"
 }
 
+# Prints the devices of the ranks. Of several machines, which share the list, none need have all of them.
+visible_devices() {
+    local inherited=${CUDA_VISIBLE_DEVICES-$(seq -s, 0 $((device_start + rank_size - 1)))} devices
+    IFS=, read -ra devices <<<"${inherited// /}"
+    devices=("${devices[@]:device_start:rank_size}")
+    ((${#devices[@]} >= (${#HOSTFILE} ? 1 : rank_size))) ||
+        fail "CUDA_VISIBLE_DEVICES='$inherited': too few devices for RANK_SIZE $rank_size from DEVICE_START $device_start"
+    (IFS=,; echo "${devices[*]}")
+}
+
 run_mpirun() {
     command -v mpirun >/dev/null || fail "mpirun: not found; install Open MPI 4.0, or pass --device CPU"
-    CUDA_VISIBLE_DEVICES=$(seq -s, "$device_start" $((device_start + rank_size - 1)))
+    CUDA_VISIBLE_DEVICES=$(visible_devices)
     export CUDA_VISIBLE_DEVICES
     log_to "$log_dir/all.log"
-    exec mpirun -n "$rank_size" ${HOSTFILE:+--hostfile "$HOSTFILE" -x PATH -x LD_LIBRARY_PATH -x PYTHONUNBUFFERED \
+    # Open MPI binds each of two ranks to a single core unless told otherwise.
+    exec mpirun -n "$rank_size" --bind-to none ${HOSTFILE:+--hostfile "$HOSTFILE" -x PATH -x LD_LIBRARY_PATH -x PYTHONUNBUFFERED \
         -x CUDA_VISIBLE_DEVICES} --allow-run-as-root --output-filename "$log_dir" --merge-stderr-to-stdout \
         "$python" "$root/train.py" --distributed --device GPU "$@"
 }
 
 run_msrun() {
     local port status=0
+    ((device_start == 0)) || fail "DEVICE_START $device_start: is for GPUs; omit it with --device CPU"
+    [[ -z $HOSTFILE ]] || fail "HOSTFILE=$HOSTFILE: is for GPUs; unset it with --device CPU"
     [[ -x $(dirname -- "$python")/python ]] ||
         fail "$python: msrun needs a program named python beside it; set PYTHON to that of a virtual environment"
     [[ -x $(dirname -- "$python")/msrun ]] ||
@@ -84,6 +98,7 @@ if wants_help "$@"; then
 fi
 rank_size=8
 device_start=0
+HOSTFILE=${HOSTFILE:-}
 if (($#)) && [[ $1 != -* ]]; then
     [[ $1 =~ ^[1-9][0-9]*$ ]] || fail "RANK_SIZE '$1': give a positive integer (options begin with --)"
     rank_size=$1

@@ -16,15 +16,18 @@ if wants_help "$@"; then
     exit
 fi
 stack=default
-if [[ ${1:-} == --stack ]]; then
-    stack=${2:-}
-    shift $(($# > 1 ? 2 : 1))
-fi
+marks=''
+while (($#)); do
+    case $1 in
+        --stack) (($# > 1)) || fail "--stack needs a name: $stacks"; stack=$2; shift ;;
+        --fast) marks=fast ;;
+        --all) marks=all ;;
+        *) break ;;
+    esac
+    shift
+done
 selection=(-m 'not slow')
-if [[ ${1:-} == --all || ($stack != default && ${1:-} != --fast) ]]; then
-    selection=(-m '')
-fi
-[[ ${1:-} != --fast && ${1:-} != --all ]] || shift
+[[ $marks != all && ($stack == default || $marks == fast) ]] || selection=(-m '')
 bash "$root/scripts/setup_env.sh" --dev --stack "$stack"
 use_stack "$stack"
 cd -- "$root"

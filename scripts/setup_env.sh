@@ -31,6 +31,8 @@ find_python() {
 
 make_venv() {
     if ! "$venv/bin/python" -c '' 2>/dev/null; then
+        [[ -e $venv/pyvenv.cfg || -z $(find -H "$venv" -type f 2>/dev/null) ]] ||
+            fail "$venv: not a virtual environment; move or rename it"
         local python
         python=$(find_python)
         echo "making $name with $("$python" --version)"
@@ -99,7 +101,7 @@ stack=default
 while (($#)); do
     case $1 in
         --dev) files=(requirements.txt requirements-onnx.txt requirements-dev.txt) ;;
-        --stack) shift; stack=${1:-} ;;
+        --stack) (($# > 1)) || fail "--stack needs a name: $stacks"; stack=$2; shift ;;
         *) fail "unknown argument '$1': choose --dev or --stack NAME" ;;
     esac
     shift

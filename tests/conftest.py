@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: where the reference data stand."""
+"""Fixtures shared by all tests: reference data beside the checkout, and a drawn data set."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -11,7 +11,7 @@ SHARED = Path(__file__).resolve().parents[2] / 'shared'
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skips what `needs_mindspore(release, reason)` says this release can't do."""
+    """Skip tests whose `needs_mindspore(release, reason)` names a later release."""
     for mark in item.iter_markers('needs_mindspore'):
         from src.common.compat import VERSION
 
@@ -22,7 +22,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope='session', autouse=True)
 def cpu() -> None:
-    """All tests run on the CPU; mindspore-gpu would start on a GPU."""
+    """Run all tests on the CPU; mindspore-gpu would start on a GPU."""
     import mindspore as ms
 
     ms.set_context(device_target='CPU')
@@ -31,7 +31,7 @@ def cpu() -> None:
 def _folder(name: str) -> Path:
     path = SHARED / name
     if not path.is_dir():
-        pytest.skip(f'reference data {path} is absent: it stands beside the checkout, not in it')
+        pytest.skip(f'reference data {path} is absent: it is kept beside the checkout, not in it')
     return path
 
 
@@ -49,7 +49,7 @@ def lspet() -> Path:
 
 @pytest.fixture(scope='session')
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A drawn COCO root with a dozen small pictures."""
+    """A drawn COCO root with a dozen small images."""
     root = tmp_path_factory.mktemp('synthetic') / 'coco'
     make_dataset(root, 8, 4, 0, (128, 128), 2)
     return root

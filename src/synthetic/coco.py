@@ -19,6 +19,7 @@ from src.synthetic.scene import Person, random_scene
 
 MARKER = 'synthetic.json'  # lies in every data set made here; a folder without it is never overwritten
 DETECTIONS = 'person_detection_results/COCO_val2017_detections_AP_H_56_person.json'
+CONTENT = {MARKER, 'annotations', 'person_detection_results', 'train2017', 'val2017'}
 CATEGORY = dict(supercategory='person', id=1, name='person', keypoints=list(dataset_info['joint_names']),
                 skeleton=[[start + 1, end + 1] for start, end in dataset_info['skeleton']])
 
@@ -85,7 +86,7 @@ def make_dataset(output: Path, train: int, val: int, seed: int, image_size: tupl
         overwrite: replace a data set that was made here before.
 
     Raises:
-        InputError: `output` is in use or cannot be written.
+        InputError: `output` is in use, holds files of others, or cannot be written.
     """
     output = Path(output).resolve()
     used = output.exists() and not (output.is_dir() and not any(output.iterdir()))
@@ -93,6 +94,9 @@ def make_dataset(output: Path, train: int, val: int, seed: int, image_size: tupl
         raise InputError(f'{output}: exists and was not made by this tool; choose another folder')
     if used and not overwrite:
         raise InputError(f'{output}: exists; choose another folder or pass --overwrite')
+    others = sorted({path.name for path in output.iterdir()} - CONTENT) if used else []
+    if others:
+        raise InputError(f'{output}: holds {others[0]}, which this tool did not make; move it or choose another folder')
     stage = output.with_name(f'.{output.name}.{os.getpid()}.part')
     try:
         (stage / 'annotations').mkdir(parents=True)

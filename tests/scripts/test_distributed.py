@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,16 +57,44 @@ def test_mpirun_gets_devices_program_and_options(checkout: Path, mpirun: str) ->
     assert call in process.stdout and call in log.read_text()
 
 
+def test_devices_are_counted_within_the_inherited_ones(checkout: Path, mpirun: str) -> None:
+    for inherited, devices in (('4,5,GPU-8f2e,7', '5,GPU-8f2e'), ('0, 2, 4', '2,4')):
+        assert f'devices {devices}\n' in launch(checkout, '2', '1', PATH=mpirun, CUDA_VISIBLE_DEVICES=inherited).stdout
+    for inherited in ('4,5', ''):
+        process = launch(checkout, '2', '1', PATH=mpirun, CUDA_VISIBLE_DEVICES=inherited)
+        assert_one_line_error(process, f"CUDA_VISIBLE_DEVICES='{inherited}'", 'RANK_SIZE 2', 'DEVICE_START 1')
+
+
+@pytest.mark.skipif(not shutil.which('mpirun') or (os.cpu_count() or 1) < 2, reason='no mpirun, or a single core')
+def test_ranks_under_mpirun_use_all_cores(checkout: Path) -> None:
+    (checkout / 'train.py').write_text(
+        "import json, os, sys\nprint(json.dumps(dict(rank=os.environ['OMPI_COMM_WORLD_RANK'], arguments=sys.argv[1:],\n"
+        "    devices=os.environ['CUDA_VISIBLE_DEVICES'], cores=len(os.sched_getaffinity(0)))))\n")
+    process = launch(checkout, '2', '6', '--tag', 'a b')
+    assert process.returncode == 0, process.stderr
+    calls = sorted((json.loads(line) for line in process.stdout.splitlines() if line.startswith('{')),
+                   key=lambda call: call['rank'])
+    assert calls == [dict(rank=str(rank), arguments=['--distributed', '--device', 'GPU', '--tag', 'a b'], devices='6,7',
+                          cores=len(os.sched_getaffinity(0))) for rank in range(2)]
+
+
 def test_several_machines(checkout: Path, mpirun: str) -> None:
-    process = launch(checkout, '16', HOSTFILE='my hosts', PATH=mpirun)
-    assert '<-n><16><--hostfile><my hosts><-x><PATH>' in process.stdout
-    assert '<-x><CUDA_VISIBLE_DEVICES>' in process.stdout
+    for inherited, devices in ((dict(CUDA_VISIBLE_DEVICES='2,3'), '2,3'), ({}, ','.join(map(str, range(16))))):
+        process = launch(checkout, '16', HOSTFILE='my hosts', PATH=mpirun, **inherited)
+        assert f'devices {devices}\n' in process.stdout
+        assert '<-n><16><--bind-to><none><--hostfile><my hosts><-x><PATH>' in process.stdout
+        assert '<-x><CUDA_VISIBLE_DEVICES>' in process.stdout
 
 
 def test_cpu_without_msrun(checkout: Path, tmp_path: Path) -> None:
     write_executable(tmp_path / 'old/python', '#!/bin/bash\n')
     process = launch(checkout, '2', '--device', 'CPU', PYTHON=str(tmp_path / 'old/python'))
     assert_one_line_error(process, 'msrun', 'MindSpore 2.3')
+
+
+def test_what_is_for_gpus_is_refused_on_the_cpu(checkout: Path) -> None:
+    assert_one_line_error(launch(checkout, '2', '3', '--device', 'CPU'), 'DEVICE_START 3', 'omit')
+    assert_one_line_error(launch(checkout, '2', '--device', 'CPU', HOSTFILE='my hosts'), 'HOSTFILE=my hosts', 'unset')
 
 
 @needs_msrun

@@ -35,5 +35,12 @@ def test_other_stacks_run_all_unless_fast(script: Path, tmp_path: Path) -> None:
     assert everything.returncode == 1 and '1 failed, 1 passed' in everything.stdout
 
 
-def test_unknown_stack(script: Path) -> None:
+def test_options_come_in_any_order(script: Path, tmp_path: Path) -> None:
+    fast = run_script(script, '--fast', '--stack', 'gpu110', '-q', '-s', folder=tmp_path)
+    assert fast.returncode == 0 and '1 passed, 1 deselected' in fast.stdout and 'of .venv-gpu110\n' in fast.stdout
+
+
+def test_unknown_or_missing_stack(script: Path) -> None:
     assert_one_line_error(run_script(script, '--stack', 'gpu'), "'gpu'")
+    for words in (['--stack'], ['--fast', '--stack']):
+        assert_one_line_error(run_script(script, *words), '--stack needs a name', 'gpu110')

@@ -155,7 +155,21 @@ def test_what_is_missing_is_named(checkout: Path, only) -> None:
     assert_one_line_error(setup(checkout, stack='gpu110', PATH=path), 'no Python 3.9', 'pyenv install 3.9')
     assert_one_line_error(setup(checkout, '--all', PATH=path), '--all')
     assert_one_line_error(setup(checkout, stack='gpu', PATH=path), "'gpu'", 'ms200')
+    script = checkout / 'scripts/setup_env.sh'
+    assert_one_line_error(run_script(script, '--dev', '--stack', PATH=path), '--stack needs a name', 'ms200')
     assert not list(checkout.glob('.venv*'))
+
+
+@pytest.mark.parametrize('link', [False, True])
+def test_a_folder_of_the_users_is_refused(checkout: Path, only, link: bool) -> None:
+    folder = checkout / ('mine' if link else VENV)
+    folder.mkdir()
+    (folder / 'mine.txt').write_text('')
+    if link:
+        (checkout / VENV).symlink_to(folder)
+    process = setup(checkout, PATH=only('python3'))
+    assert_one_line_error(process, f'{checkout}/{VENV}: not a virtual environment', 'move')
+    assert [path.name for path in (checkout / VENV).iterdir()] == ['mine.txt']
 
 
 @pytest.mark.parametrize('place', ['bin/python3', f'pyenv/versions/3.{MINOR}.1/bin/python', 'of uv/python'])

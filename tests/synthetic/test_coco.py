@@ -116,6 +116,15 @@ def test_what_is_there_is_only_replaced_on_request_and_only_if_made_here(tmp_pat
     assert _files(foreign) == ['photo.jpg'] and {path.name for path in tmp_path.iterdir()} == {'mine', 'foreign'}
 
 
+def test_a_data_set_with_files_of_the_users_is_left_alone(tmp_path: Path) -> None:
+    small = dict(train=1, val=1, seed=0, image_size=(64, 64))
+    make_dataset(tmp_path / 'coco', **small)
+    (tmp_path / 'coco/results.json').write_text('precious')
+    with pytest.raises(InputError, match=r'coco: holds results.json, .*; move it or choose another folder'):
+        make_dataset(tmp_path / 'coco', **small, overwrite=True)
+    assert (tmp_path / 'coco/results.json').read_text() == 'precious'
+
+
 def test_a_failure_leaves_nothing_behind_and_the_old_data_set_alone(tmp_path: Path,
                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     small = dict(train=1, val=1, seed=0, image_size=(64, 64))
