@@ -53,9 +53,9 @@ def main(argv: list[str] | None = None) -> int:
     fold_batch_norm(network)
     differences = export_network(network, output, options.file_format, config, experiment['model_config'],
                                  batch_size=batch_size, preprocess=options.preprocess, decoded=options.decode)
-    found = ', '.join(f'{name} {value:.2g}' for name, value in differences.items()) or 'not compared'
+    summary = ', '.join(f'{name} {value:.2g}' for name, value in differences.items()) or 'not compared'
     logger.info(f'{output}: {output.stat().st_size / 1e6:.1f} MB, reloaded; largest difference from the network: '
-                f'{found}')
+                f'{summary}')
     return 0
 
 

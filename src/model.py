@@ -142,7 +142,7 @@ class CrossResolutionWeighting(nn.Cell):
         total, last = sum(channels), len(channels) - 1
         self.conv1 = ConvBN(total, total // 8, act=nn.ReLU())
         self.conv2 = ConvBN(total // 8, total, act=nn.Sigmoid())
-        # Sizes divide, so adaptive pooling to the smallest branch is plain pooling.
+        # Sizes divide, so adaptive pooling to the smallest branch is pooling with kernel = stride.
         self.pools = [ops.AvgPool(2 ** (last - b), 2 ** (last - b)) for b in range(last)]
         self.concat = ops.Concat(1)
         self.bounds = [0, *(int(n) for n in np.cumsum(channels))]
@@ -177,13 +177,13 @@ class WeightingBlock(nn.Cell):
     def construct(self, xs):
         if self.fast is not None:
             return self.fast(xs)
-        kept, changed = (), ()
+        first, second = (), ()
         for x in xs:
             a, b = self.split(x)
-            kept, changed = kept + (a,), changed + (b,)
-        changed = self.cross_resolution_weighting(changed)
+            first, second = first + (a,), second + (b,)
+        second = self.cross_resolution_weighting(second)
         out = ()
-        for a, b, depthwise, weight, shuffle in zip(kept, changed, self.depthwise_convs, self.spatial_weighting,
+        for a, b, depthwise, weight, shuffle in zip(first, second, self.depthwise_convs, self.spatial_weighting,
                                                     self.shuffle):
             out += (shuffle(a, weight(depthwise(b))),)
         return out
@@ -363,10 +363,10 @@ class Backbone(nn.Cell):
         xs = (self.stem(x),)
         for transition_, modules in self.stages:
             last = xs[-1]
-            entered = ()
+            branches = ()
             for b, cell in enumerate(transition_):
-                entered += (cell(xs[b] if b < len(xs) else last),)
-            xs = entered
+                branches += (cell(xs[b] if b < len(xs) else last),)
+            xs = branches
             for module in modules:
                 xs = module(xs)
         return self.head_layer(xs)

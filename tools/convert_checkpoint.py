@@ -35,8 +35,8 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(f'{args.source} to {args.target}: give one .pth (or .pt) and one .ckpt file')
     if args.target.exists() and not args.overwrite:
         raise InputError(f'{args.target} exists; choose another name or add --overwrite')
-    found, weights, entries = convert(args.source, args.target, args.ema)
-    print(f'{args.source}: {found.name}, {found.num_joints} keypoints, {weights:,} parameters')
+    architecture, weights, entries = convert(args.source, args.target, args.ema)
+    print(f'{args.source}: {architecture.name}, {architecture.num_joints} keypoints, {weights:,} parameters')
     print(f'{args.target}: {entries} entries written')
     return 0
 

@@ -60,7 +60,7 @@ class Differentiable(nn.Cell):
         super().__init__(auto_prefix=False)
         self.results, self.saved = results, 0 if keep_results else results
         self.forward = operator(library, f'{name}Train', inputs, shapes)
-        self.backward = operator(library, f'{name}Gradient', inputs, lambda *given: [*given[:inputs]])
+        self.backward = operator(library, f'{name}Gradient', inputs, lambda *sizes: [*sizes[:inputs]])
 
     def construct(self, inputs, running):
         return self.forward(*inputs, *running)
@@ -105,7 +105,7 @@ class FastConvBN(nn.Cell):
         depthwise = conv.kernel_size == (3, 3)
         name = f'Depthwise{stride}' if depthwise else 'Pointwise' + 'Relu' * (act is not None)
         self.train_ = Differentiable(library, name, 4, shapes)
-        self.infer = operator(library, f'{name}Inference', 2, lambda *given: shapes(*given)[:1])
+        self.infer = operator(library, f'{name}Inference', 2, lambda *sizes: shapes(*sizes)[:1])
 
     def construct(self, x):
         if self.training:
@@ -153,17 +153,17 @@ class FastWeightingBlock(nn.Cell):
         n = len(self.gates)
         inputs = n + len(CROSS) + n * len(OWN)
 
-        def shapes(*given: list[int]) -> list[list[int]]:
-            xs, (hidden, total), own = given[:n], given[n][:2], given[n + len(CROSS):inputs]
+        def shapes(*sizes: list[int]) -> list[list[int]]:
+            xs, (hidden, total), own = sizes[:n], sizes[n][:2], sizes[n + len(CROSS):inputs]
             batch, pixels = xs[0][0], xs[-1][2] * xs[-1][3]
             wide, narrow = [batch, total, pixels], [batch, hidden, pixels]
-            found = [*xs, wide, narrow, narrow, wide, wide, [2, hidden], [2, total]]
+            outputs = [*xs, wide, narrow, narrow, wide, wide, [2, hidden], [2, total]]
             for bias1, bias2 in zip(own[OWN.index('bias1')::len(OWN)], own[OWN.index('bias2')::len(OWN)]):
-                found += [[2, *bias2], [batch, *bias2], [batch, *bias1], [batch, *bias2]]
-            return found
+                outputs += [[2, *bias2], [batch, *bias2], [batch, *bias1], [batch, *bias2]]
+            return outputs
 
         self.train_ = Differentiable(library, f'Weighting{n}', inputs, shapes, n, keep_results=True)
-        self.infer = operator(library, f'Weighting{n}Inference', n, lambda *given: [*given[:n]])
+        self.infer = operator(library, f'Weighting{n}Inference', n, lambda *sizes: [*sizes[:n]])
 
     def construct(self, xs):
         inputs, running = xs, ()

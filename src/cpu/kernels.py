@@ -59,12 +59,12 @@ def build_library() -> Path | None:
 
 
 def _run(*command: str) -> bytes:
-    done = subprocess.run(command, capture_output=True)
-    if done.returncode:
-        lines = [line.strip() for line in done.stderr.decode(errors='replace').splitlines() if line.strip()]
+    result = subprocess.run(command, capture_output=True)
+    if result.returncode:
+        lines = [line.strip() for line in result.stderr.decode(errors='replace').splitlines() if line.strip()]
         errors = [line for line in lines if 'error' in line]  # g++ draws an arrow under them
-        raise RuntimeError(f'{command[0]}: {[f"exit status {done.returncode}", *lines, *errors][-1]}')
-    return done.stdout
+        raise RuntimeError(f'{command[0]}: {[f"exit status {result.returncode}", *lines, *errors][-1]}')
+    return result.stdout
 
 
 @functools.cache
@@ -90,11 +90,11 @@ def operator(library: Path, name: str, inputs: int, shapes: Shapes) -> ops.Custo
     """
     outputs = len(shapes(*[[1] * 4] * inputs))
 
-    def infer_shapes(*given):
-        found = shapes(*given)
-        return found[0] if outputs == 1 else tuple(found)
+    def infer_shapes(*sizes):
+        results = shapes(*sizes)
+        return results[0] if outputs == 1 else tuple(results)
 
-    def infer_types(*given):
-        return given[0] if outputs == 1 else (given[0],) * outputs
+    def infer_types(*types):
+        return types[0] if outputs == 1 else (types[0],) * outputs
 
     return ops.Custom(f'{library}:{name}', infer_shapes, infer_types, func_type='aot')

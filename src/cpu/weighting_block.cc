@@ -89,28 +89,28 @@ struct Block {
     });
   }
 
-  // Offsets of planes: of the kept and the changed half of an input, of both in the output, of the smallest branch.
-  static int64_t Kept(const Branch &b, int64_t n, int64_t c) { return (n * 2 * b.channels + c) * b.plane.pixels(); }
-  static int64_t Changed(const Branch &b, int64_t n, int64_t c) { return Kept(b, n, b.channels + c); }
-  static int64_t Even(const Branch &b, int64_t n, int64_t c) { return Kept(b, n, 2 * c); }
-  static int64_t Odd(const Branch &b, int64_t n, int64_t c) { return Kept(b, n, 2 * c + 1); }
+  // Offsets of planes: of the halves of an input, of the same in the output, of the smallest branch.
+  static int64_t FirstHalf(const Branch &b, int64_t n, int64_t c) { return (n * 2 * b.channels + c) * b.plane.pixels(); }
+  static int64_t SecondHalf(const Branch &b, int64_t n, int64_t c) { return FirstHalf(b, n, b.channels + c); }
+  static int64_t Even(const Branch &b, int64_t n, int64_t c) { return FirstHalf(b, n, 2 * c); }
+  static int64_t Odd(const Branch &b, int64_t n, int64_t c) { return FirstHalf(b, n, 2 * c + 1); }
   int64_t Low(const Branch &b, int64_t n, int64_t c) const { return (n * total + b.offset + c) * low.pixels; }
 
-  // Pads image n's changed half, weighted by what cross-resolution weighting gave.
+  // Pads image n's second half, weighted by what cross-resolution weighting gave.
   void Pad(const Branch &b, int64_t n, int64_t c, float *padded) const {
     float *row = Scratch(4, b.plane.width);
-    b.plane.PadWeighted(b.x + Changed(b, n, c), weight + Low(b, n, c), b.factor, row, padded);
+    b.plane.PadWeighted(b.x + SecondHalf(b, n, c), weight + Low(b, n, c), b.factor, row, padded);
   }
 };
 
-// pooled (N, T, p) = means of the changed halves over the smallest branch's pixels.
+// pooled (N, T, p) = means of the second halves over the smallest branch's pixels.
 void AveragePool(const Block &g) {
   g.Each([&](const Branch &b, int64_t c) {
     float *row = Scratch(0, b.plane.width);
     const float share = 1.0f / static_cast<float>(b.factor * b.factor);
     for (int64_t n = 0; n < g.batch; ++n) {
       float *to = g.pooled + g.Low(b, n, c);
-      SumBlocks(b.x + g.Changed(b, n, c), b.plane.height, b.plane.width, b.factor, row, to);
+      SumBlocks(b.x + g.SecondHalf(b, n, c), b.plane.height, b.plane.width, b.factor, row, to);
       for (int64_t k = 0; k < g.low.pixels; ++k) to[k] *= share;
     }
   });
@@ -131,7 +131,7 @@ void Sigmoid(float *values, int64_t count) {
   for (int64_t i = 0; i < count; ++i) values[i] = 1 / (1 + Exp(-values[i]));
 }
 
-// The filtered changed halves to the odd channels of the results, their means, the kept halves to the even channels.
+// The filtered second halves to the odd channels of the results, their means, the first halves to the even channels.
 // affine(b, c, z) gives BN from all of a channel's convolution z (N, P_b).
 template <typename F>
 void FilterBranches(const Block &g, const F &affine) {
@@ -148,7 +148,7 @@ void FilterBranches(const Block &g, const F &affine) {
         sum += to[k];
       }
       b.means[n * b.channels + c] = sum / static_cast<float>(pixels);
-      std::copy_n(b.x + g.Kept(b, n, c), pixels, b.y + g.Even(b, n, c));
+      std::copy_n(b.x + g.FirstHalf(b, n, c), pixels, b.y + g.Even(b, n, c));
     }
   });
 }
@@ -276,8 +276,8 @@ void GateGradient(const Branch &b, int64_t batch, const Branch &d) {
 // From the gradient of x * (enlarged weight), in d.x, to those of both factors.
 void SplitProduct(const Block &g, const Block &dg, const Branch &b, const Branch &d, int64_t n, int64_t c) {
   const int64_t pixels = b.plane.pixels(), width = b.plane.width, low = width / b.factor;
-  const float *x = b.x + g.Changed(b, n, c), *weight = g.weight + g.Low(b, n, c);
-  float *dx = d.x + g.Changed(b, n, c), *row = Scratch(4, width), *product = Scratch(5, pixels);
+  const float *x = b.x + g.SecondHalf(b, n, c), *weight = g.weight + g.Low(b, n, c);
+  float *dx = d.x + g.SecondHalf(b, n, c), *row = Scratch(4, width), *product = Scratch(5, pixels);
   for (int64_t k = 0; k < pixels; ++k) product[k] = dx[k] * x[k];
   SumBlocks(product, b.plane.height, width, b.factor, row, dg.weight + g.Low(b, n, c));
   for (int64_t y = 0; y < b.plane.height; ++y) {
@@ -298,10 +298,10 @@ void FilterGradient(const Block &g, const Block &dg, const Branch &b, const Bran
         const int64_t i = n * b.channels + c;
         return std::make_pair(d.y + g.Odd(b, n, c), Affine{b.gates[i], d.gates[i] / static_cast<float>(pixels)});
       },
-      [&](int64_t n) { return d.x + g.Changed(b, n, c); },
+      [&](int64_t n) { return d.x + g.SecondHalf(b, n, c); },
       [&](int64_t n) {
         SplitProduct(g, dg, b, d, n, c);
-        std::copy_n(d.y + g.Even(b, n, c), pixels, d.x + g.Kept(b, n, c));
+        std::copy_n(d.y + g.Even(b, n, c), pixels, d.x + g.FirstHalf(b, n, c));
       });
 }
 
@@ -347,7 +347,7 @@ void WeightingGradient(Tensors t) {
     const float share = 1.0f / static_cast<float>(b.factor * b.factor);
     float *row = Scratch(0, b.plane.width);
     for (int64_t k = 0; k < g.batch; ++k) {
-      float *dx = d.x + g.Changed(b, k, c);
+      float *dx = d.x + g.SecondHalf(b, k, c);
       AddEnlarged(dx, dg.pooled + g.Low(b, k, c), b.plane.height, b.plane.width, b.factor, share, row, dx);
     }
   });

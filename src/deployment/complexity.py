@@ -67,16 +67,16 @@ def analyze(network: LiteHRNet, image_size: tuple[int, int]) -> dict[str, Counts
         network: for images of `image_size`.
         image_size: (width, height) in pixels.
     """
-    found: dict[str, Counts] = {}
+    by_cell: dict[str, Counts] = {}
 
     def count(name: str, cell: nn.Cell) -> Callable[..., None]:
         def hook(_: Any, inputs: Any, output: Any) -> None:
-            found[name] = _count(name, cell, output)
+            by_cell[name] = _count(name, cell, output)
         return hook
 
-    counted = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, SpatialWeighting, StageModule)
+    kinds = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, SpatialWeighting, StageModule)
     hooks = [cell.register_forward_hook(count(name, cell)) for name, cell in network.cells_and_names()
-             if isinstance(cell, counted)]
+             if isinstance(cell, kinds)]
     mode = ms.get_context('mode')
     ms.set_context(mode=ms.PYNATIVE_MODE)
     try:
@@ -86,7 +86,7 @@ def analyze(network: LiteHRNet, image_size: tuple[int, int]) -> dict[str, Counts
         for hook in hooks:
             hook.remove()
     rows: dict[str, Counts] = {}
-    for name, counts in found.items():
+    for name, counts in by_cell.items():
         part = next(match.expand(row) for pattern, row in PARTS.items() if (match := re.match(pattern, name)))
         rows[part] = rows.get(part, Counts()) + counts
     return {**rows, 'total': sum(rows.values(), Counts())}

@@ -71,14 +71,14 @@ def export_network(network: nn.Cell, output: Path, file_format: str, config: dic
     """
     decelerate(network)
     description = describe(config, model_config, batch_size, preprocess, decoded)
-    before = Normalise(description['mean'], description['std'], preprocess == 'bgr') if preprocess else None
-    after = ArgMax(config['model']['num_joints'], config['data']['heatmap_size']) if decoded else None
+    normalise = Normalise(description['mean'], description['std'], preprocess == 'bgr') if preprocess else None
+    arg_max = ArgMax(config['model']['num_joints'], config['data']['heatmap_size']) if decoded else None
     crops = np.random.default_rng(0).integers(0, 256, (max(3, batch_size), *config['data']['image_size'][::-1], 3),
                                               np.uint8)
     images = normalised(crops[..., ::-1] if preprocess == 'bgr' else crops, description)
     inputs = crops if preprocess else images
     with atomic_path(output) as temporary:
-        _write(Deployed(network, before, after).set_train(False), temporary, file_format, inputs, description)
+        _write(Deployed(network, normalise, arg_max).set_train(False), temporary, file_format, inputs, description)
         if file_format == 'AIR':
             return {}
         heatmaps = network(Tensor(images)).asnumpy()
@@ -140,15 +140,15 @@ def compare(run: Run, inputs: np.ndarray, heatmaps: np.ndarray, batch_size: int,
         InputError: they differ by more than rounding.
     """
     sizes = (batch_size,) if batch_size else (1, len(inputs))
-    found = [run(inputs[:size]) for size in sizes]
+    outputs = [run(inputs[:size]) for size in sizes]
     if not decoded:
-        differences = {'heatmaps': max(float(np.abs(part - heatmaps[:len(part)]).max()) for part in found)}
+        differences = {'heatmaps': max(float(np.abs(part - heatmaps[:len(part)]).max()) for part in outputs)}
         worst = differences['heatmaps']
     else:
         extent = np.tile(np.array(heatmaps.shape[:1:-1]) * float(STRIDE), (len(heatmaps), 1))
         points, scores = decode(heatmaps, extent / 2, extent / PIXEL_STD)
-        distance = np.concatenate([np.abs(part[..., :2] - points[:len(part)]).max(-1).ravel() for part in found])
-        worst = max(float(np.abs(part[..., 2:] - scores[:len(part)]).max()) for part in found)
+        distance = np.concatenate([np.abs(part[..., :2] - points[:len(part)]).max(-1).ravel() for part in outputs])
+        worst = max(float(np.abs(part[..., 2:] - scores[:len(part)]).max()) for part in outputs)
         differences = {'scores': worst, 'pixels': float(distance.max())}
         if not (distance > 0.01).mean() <= MAX_MOVED:
             worst = float('nan')

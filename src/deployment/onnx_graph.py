@@ -56,14 +56,14 @@ class Graph:
     def write(self, graph: GraphProto) -> None:
         """Put what the outputs need, and nothing else, into `graph`."""
         nodes = [new for node in self.nodes for new in self.replaced.get(node.output[0], [node])]
-        needed, kept = {output.name for output in graph.output}, []
+        needed, result = {output.name for output in graph.output}, []
         for node in reversed(nodes):
             if needed & set(node.output):
                 node.input[:] = map(self.name, node.input)
                 needed |= set(node.input)
-                kept.append(node)
+                result.append(node)
         del graph.node[:], graph.initializer[:]
-        graph.node.extend(reversed(kept))
+        graph.node.extend(reversed(result))
         graph.initializer.extend(numpy_helper.from_array(np.ascontiguousarray(value), name)
                                  for name, value in self.constants.items() if name in needed)
 

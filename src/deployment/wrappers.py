@@ -77,8 +77,8 @@ class ArgMax(nn.Cell):
                  * self.cast(self.greater(y, 1.0), ms.float32) * self.cast(self.less(y, self.height - 1.0), ms.float32))
         x = x + 0.25 * inner * self.slope(maps, mask, 1)
         y = y + 0.25 * inner * self.slope(maps, mask, self.width)
-        found = self.cast(self.greater(score, 0.0), ms.float32)
-        return self.concat(((x * found + found - 1.0) * STRIDE, (y * found + found - 1.0) * STRIDE, score))
+        positive = self.cast(self.greater(score, 0.0), ms.float32)
+        return self.concat(((x * positive + positive - 1.0) * STRIDE, (y * positive + positive - 1.0) * STRIDE, score))
 
 
 class Deployed(nn.Cell):
@@ -86,16 +86,16 @@ class Deployed(nn.Cell):
 
     Args:
         network: heatmaps of normalised crops.
-        before: `Normalise`, or None: the caller normalises.
-        after: `ArgMax`, or None: the caller gets heatmaps.
+        normalise: `Normalise`, or None: the caller normalises.
+        arg_max: `ArgMax`, or None: the caller gets heatmaps.
     """
 
-    def __init__(self, network: nn.Cell, before: nn.Cell | None, after: nn.Cell | None) -> None:
+    def __init__(self, network: nn.Cell, normalise: nn.Cell | None, arg_max: nn.Cell | None) -> None:
         super().__init__(auto_prefix=False)  # the network's parameters keep their names
-        self.before, self.network, self.after = before, network, after
+        self.normalise, self.network, self.arg_max = normalise, network, arg_max
 
     def construct(self, x):
-        if self.before is not None:
-            x = self.before(x)
+        if self.normalise is not None:
+            x = self.normalise(x)
         x = self.network(x)
-        return x if self.after is None else self.after(x)
+        return x if self.arg_max is None else self.arg_max(x)

@@ -73,20 +73,20 @@ def official_state(raw: Mapping[str, object], ema: bool = False) -> dict[str, np
     """
     wrapper = next((key for key in WRAPPERS if isinstance(raw.get(key), Mapping)), None)
     ema_wrapper = next((key for key in EMA_WRAPPERS if isinstance(raw.get(key), Mapping)), None)
-    plain = _official(raw[wrapper] if wrapper else {} if ema_wrapper else raw)
-    averages = {name: value for name, value in plain.items() if name.startswith('ema_')}
-    plain = {name: value for name, value in plain.items() if name not in averages}
+    weights = _official(raw[wrapper] if wrapper else {} if ema_wrapper else raw)
+    averages = {name: value for name, value in weights.items() if name.startswith('ema_')}
+    weights = {name: value for name, value in weights.items() if name not in averages}
     if not ema:
-        if ema_wrapper and not plain:
+        if ema_wrapper and not weights:
             raise InputError('holds EMA weights only; convert it with --ema')
         if averages or ema_wrapper:
             logger.warning('the EMA weights in the checkpoint (%s) are ignored', ema_wrapper or 'ema_*')
-        state = plain
+        state = weights
     elif ema_wrapper:
         state = _official(raw[ema_wrapper])
     elif averages:
-        flat = {f'ema_{name.replace(".", "_")}': name for name in plain}
-        state = {**plain, **{flat.get(name, name): value for name, value in averages.items()}}
+        flat = {f'ema_{name.replace(".", "_")}': name for name in weights}
+        state = {**weights, **{flat.get(name, name): value for name, value in averages.items()}}
     else:
         raise InputError('no EMA weights in the checkpoint; omit --ema')
     others = {f'{name} ({value!r:.40})' for name, value in state.items() if not isinstance(value, np.ndarray)}
@@ -169,14 +169,14 @@ def require_fit(network: nn.Cell, state: Mapping[str, np.ndarray], path: Path | 
               'not finite': {name for name in common if not np.isfinite(state[name]).all()}}
     if not any(faults.values()):
         return
-    held, wanted = recognise(state, path), recognise(parameters, path)
-    if held != wanted:
-        raise InputError(f'{path}: holds {held.name} ({held.num_joints} keypoints), the network is {wanted.name} '
-                         f'({wanted.num_joints} keypoints); choose the model_config of that name')
+    source, target = recognise(state, path), recognise(parameters, path)
+    if source != target:
+        raise InputError(f'{path}: holds {source.name} ({source.num_joints} keypoints), the network is {target.name} '
+                         f'({target.num_joints} keypoints); choose the model_config of that name')
     spell = _torch_name if Path(path).suffix in TORCH_SUFFIXES else str
-    listed = '; '.join(f'{len(names)} {kind}: {abbreviate(map(spell, names))}'
-                       for kind, names in faults.items() if names)
-    raise InputError(f'{path}: does not fit {wanted.name}: {listed}')
+    summary = '; '.join(f'{len(names)} {kind}: {abbreviate(map(spell, names))}'
+                        for kind, names in faults.items() if names)
+    raise InputError(f'{path}: does not fit {target.name}: {summary}')
 
 
 def fill_network(network: nn.Cell, state: Mapping[str, np.ndarray]) -> None:
@@ -204,10 +204,10 @@ def load_network(network: nn.Cell, path: Path | str, ema: bool = False, *, new_h
     state, message = read_state(path, ema), None
     if new_head:
         own = network_state(network)
-        held, wanted = recognise(state, path), recognise(own, path)
-        if held != wanted and replace(held, num_joints=wanted.num_joints) == wanted:
+        source, target = recognise(state, path), recognise(own, path)
+        if source != target and replace(source, num_joints=target.num_joints) == target:
             state.update({name: own[name] for name in HEAD})
-            message = (f'{path}: has {held.num_joints} keypoints, this training {wanted.num_joints}: '
+            message = (f'{path}: has {source.num_joints} keypoints, this training {target.num_joints}: '
                        f'{HEAD[0].rpartition(".")[0]} starts untrained, all else is loaded')
     require_fit(network, state, path)
     fill_network(network, state)

@@ -51,20 +51,20 @@ def weights_among(entries: Mapping[str, np.ndarray], path: Path) -> dict[str, np
     anchors = [name for name in entries if f'.{name}'.endswith(f'.{ANCHOR}')]
     prefix = min(anchors, key=len)[:-len(ANCHOR)] if anchors else ''
     pattern = re.compile(rf'(?P<copy>(.*?\.)?){re.escape(prefix)}(?P<own>(backbone|keypoint_head)\..*)')
-    weights, unexplained, omitted = {}, {}, Counter()
+    weights, others, omissions = {}, {}, Counter()
     for name, value in entries.items():
         match = pattern.fullmatch(name)
         if match and not match['copy']:
             weights[match['own']] = value
         elif match and prefix + match['own'] in entries:
-            omitted[f'{match["copy"]}*'] += 1
+            omissions[f'{match["copy"]}*'] += 1
         elif not match and (value.size == 1 or name.rpartition('.')[2].startswith('learning_rate')):
-            omitted[name] += 1
+            omissions[name] += 1
         else:
-            unexplained[name] = value
-    for name in weights.keys() & unexplained.keys():
+            others[name] = value
+    for name in weights.keys() & others.keys():
         raise InputError(f'{path}: duplicate entry {name} (also as {prefix}{name}); remove one')
-    if omitted:
-        listed = ', '.join(name if count == 1 else f'{name} ({count})' for name, count in omitted.items())
-        logger.warning('%s: only the weights%s are read; ignored: %s', path, f' ({prefix}*)' if prefix else '', listed)
-    return {**weights, **unexplained}
+    if omissions:
+        summary = ', '.join(name if count == 1 else f'{name} ({count})' for name, count in omissions.items())
+        logger.warning('%s: only the weights%s are read; ignored: %s', path, f' ({prefix}*)' if prefix else '', summary)
+    return {**weights, **others}

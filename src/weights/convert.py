@@ -22,14 +22,14 @@ def convert(source: Path, target: Path, ema: bool = False) -> tuple[Architecture
     """Write the weights of `source` to `target`, the suffixes of which say the formats; whole or not at all.
 
     Returns:
-        The network found, its number of trainable numbers, and the entries written.
+        The architecture, its number of trainable numbers, and the entries written.
 
     Raises:
         InputError: the source can't be read or doesn't fit a Lite-HRNet exactly; the target can't be written.
     """
     state = read_state(source, ema)
-    found = recognise(state, source)
-    network = LiteHRNet(**asdict(found))
+    architecture = recognise(state, source)
+    network = LiteHRNet(**asdict(architecture))
     require_fit(network, state, source)
     fill_network(network, state)
     entries = network_state(network)
@@ -38,4 +38,4 @@ def convert(source: Path, target: Path, ema: bool = False) -> tuple[Architecture
         write_pth(target, entries)
     else:
         save_network(network, target)
-    return found, sum(parameter.size for parameter in network.trainable_params()), len(entries)
+    return architecture, sum(parameter.size for parameter in network.trainable_params()), len(entries)
