@@ -258,12 +258,15 @@ class StageModule(nn.Cell):
         first = xs[0]
         out = ()
         for i in range(n):
-            own = 2 * first if i == 0 else xs[i] + 2 * self.fuse_layers[i][0](first)
-            for j in range(1, i):
-                own = own + self.fuse_layers[i][j](xs[j])
+            if i == 0:
+                own = 2 * first
+            else:
+                own = xs[i] + 2 * self.fuse_layers[i][0](first)
+                for j in range(1, i):  # MindSpore 1.10 and 2.0 refuse ranges that begin behind their end
+                    own = own + self.fuse_layers[i][j](xs[j])
             if i < n - 1:
                 low = self.fuse_layers[i][n - 1](xs[n - 1])
-                for k in range(n - 2 - i):  # MindSpore 1.10 and 2.0 refuse empty ranges downwards
+                for k in range(n - 2 - i):  # likewise
                     j = n - 2 - k
                     low = self.add_up[i][j - i](self.fuse_layers[i][j](xs[j]), low)
                 own = self.add_up[i][0](own, low)

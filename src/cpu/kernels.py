@@ -53,7 +53,7 @@ def build_library() -> Path | None:
                 _run(compiler, *FLAGS, *(str(path) for path in files if path.suffix == '.cc'), '-o', str(temporary))
     except (OSError, RuntimeError, InputError) as error:
         _warn(f"the CPU runs on MindSpore's operators, which are slower, as our own do not compile: {error}; install "
-              'g++, name another C++17 compiler in the variable CXX, or pass --cpu_kernels no')
+              'g++ or name another C++17 compiler in the variable CXX')
         return None
     return library
 
