@@ -172,12 +172,12 @@ class FastWeightingBlock(nn.Cell):
                 inputs += (conv.weight, bn.gamma, bn.beta)
                 running += (bn.moving_mean, bn.moving_variance)
             else:
-                inputs += (conv.weight, *self.affines[i]())
+                inputs += (conv.weight,) + self.affines[i]()
             if i > 1:
                 first, second = self.gates[i - 2]
                 inputs += (first.weight, first.bias, second.weight, second.bias)
         if self.training:
-            return self.train_(inputs, (*running, self.momentum))[:len(xs)]
+            return self.train_(inputs, running + (self.momentum,))[:len(xs)]
         return self.infer(*inputs)
 
 
