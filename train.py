@@ -22,14 +22,9 @@ def main(argv: list[str] | None = None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     _, experiment, config = parse(parser, argv)
     run = Run(experiment, config)
-    if run.progress.step >= run.progress.total_steps:
-        run.finish()
-        return 0
-    run.save_settings()
-    run.log_summary()
+    run.begin()
     loader, remainder = run.make_loaders()
     with run.heartbeat():
-        run.compile()
         fit(run.step, run.progress, loader, run.callbacks, remainder, run.sink)
     return 0
 

@@ -19,9 +19,9 @@ from tqdm import tqdm
 from src.common import epoch_log
 from src.common.errors import InputError
 from src.common.files import append_line, atomic_path
+from src.common.progress_bar import LINE_SECONDS
 
 COLUMNS = ('epoch', 'step', 'loss', 'learning_rate', 'finite')
-LINE_SECONDS = 30.0  # between two lines of the console within an epoch
 
 
 @dataclass
@@ -39,7 +39,6 @@ class Progress:
         learning_rate: of the update that the last step belongs to.
         losses: of the epoch's steps so far, without skipped ones.
         skipped: steps skipped in this run.
-        step_seconds: duration of the last step.
         figures: of the last epoch, or of what was done of it: its row of epochs.jsonl. Evaluation adds its scores.
     """
 
@@ -53,12 +52,11 @@ class Progress:
     learning_rate: float = float('nan')
     losses: list[float] = field(default_factory=list)
     skipped: int = 0
-    step_seconds: float = 0.0
     figures: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.start = self.step  # of this run
-        self._run_began = self._epoch_began = self._step_began = time.time()
+        self._run_began = self._epoch_began = time.time()
         self._timed_steps = 0  # of the epoch; the first step of a run is none of them, because it holds the compilation
 
     @property
@@ -71,21 +69,21 @@ class Progress:
         """Return the number of steps done of an unfinished epoch; 0 at the end of one."""
         return self.step % self.steps_per_epoch
 
+    def is_due(self, interval: int) -> bool:
+        """Return whether an epoch, or the training within it, ends here whose number is a multiple of `interval`."""
+        ends = self.step and (not self.step_in_epoch or self.step >= self.total_steps)
+        return bool(interval and ends and self.epoch % interval == 0)
+
     def begin_epoch(self) -> None:
         """Start the epoch's clock, so that checkpoints and evaluation between two epochs are no time of either."""
         self._epoch_began, self._timed_steps = time.time(), 0
         if not self.step_in_epoch:
             self.losses = []
 
-    def begin_step(self) -> None:
-        """Start the step's clock."""
-        self._step_began = time.time()
-
     def end_step(self, loss: float, finite: bool, learning_rate: float) -> None:
         """Count a step that has just ended."""
         self.step += 1
         self.loss, self.finite, self.learning_rate = loss, finite, learning_rate
-        self.step_seconds = time.time() - self._step_began
         self.losses += [loss] * finite
         self.skipped += not finite
         if self.step == self.start + 1:
@@ -113,7 +111,7 @@ def mean(values: list[float]) -> float:
 
 
 class _Table(Callback):
-    """A file that rows are added to; where that fails, it is said once and the training goes on.
+    """A file that rows are added to; where that fails, it is said once and training continues.
 
     Args:
         path: of the file.
@@ -130,8 +128,8 @@ class _Table(Callback):
             self._append(row)
         except OSError as error:
             if not self.failed:
-                self.logger.warning(f'{self.path}: cannot be written ({error.strerror}); rows will be missing, the '
-                                    'training goes on')
+                self.logger.warning(f'{self.path}: cannot be written ({error.strerror}); rows will be missing, '
+                                    'training continues')
             self.failed = True
 
     def _append(self, row: Any) -> None:
@@ -169,7 +167,9 @@ class EpochTable(_Table):
 
     def on_train_begin(self, run_context: RunContext) -> None:
         """Drop the lines of epochs that will be done again."""
-        epoch_log.restart(self.path, self.progress.first_epoch + self.progress.step // self.progress.steps_per_epoch)
+        p = self.progress
+        if p.step < p.total_steps:
+            epoch_log.restart(self.path, p.first_epoch + p.step // p.steps_per_epoch)
 
     def on_train_epoch_end(self, run_context: RunContext) -> None:
         """Add the epoch's figures."""
@@ -208,7 +208,7 @@ class Console(Callback):
         """Move the bar, or write a line where it is time for one."""
         p = self.progress
         if p.step == p.start + 1:
-            self.logger.info(f'first step: loss {p.loss:.6f}, {p.step_seconds:.1f} s')
+            self.logger.info(f'first step: loss {p.loss:.6f}, {time.time() - self._began:.1f} s')
             self._restart()
         self._losses += [p.loss] * p.finite
         self.bar.set_postfix(epoch=p.epoch, loss=f'{p.loss:.6f}', refresh=False)

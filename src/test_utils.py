@@ -13,8 +13,8 @@ from typing import Any, Callable
 
 import numpy as np
 from mindspore import Tensor, nn
-from tqdm import tqdm
 
+from src.common.progress_bar import ProgressBar
 from src.mmpose.coco import TopDownDataset
 from src.mmpose.evaluation import Predictions, select
 from src.mmpose.geometry import PIXEL_STD
@@ -117,7 +117,7 @@ def predict(forward: Forward, dataset: TopDownDataset, settings: dict[str, Any],
     keypoints = np.zeros((count, dataset.info.num_joints, 3), np.float32)
     boxes = np.zeros((count, 6), np.float32)
     flip_index = dataset.info.flip_index if settings['flip_test'] and dataset.info.can_flip else None
-    with tqdm(total=count, unit='box', disable=None) as bar:
+    with ProgressBar(count, 'box') as bar:
         for rows, batch_keypoints, batch_boxes in estimate(forward, crops(dataset, workers), settings, flip_index):
             keypoints[rows], boxes[rows] = batch_keypoints, batch_boxes
             bar.update(len(rows))

@@ -12,7 +12,7 @@ from mindspore import nn
 from mindspore.communication import get_group_size, get_rank, init
 
 from src.common.compat import built_for, sgd
-from src.common.errors import InputError
+from src.common.errors import InputError, first_line
 
 
 def cuda_devices() -> int:
@@ -37,11 +37,11 @@ def set_device(device: str, device_id: int, distributed: bool = False, cpu_threa
     advice = "pass --device CPU (or set 'device' in src/config.py)"
     if not built_for(device):
         raise InputError(f'device {device!r}: this MindSpore {ms.__version__} is not built for it; {advice}')
-    if device == 'GPU' and not distributed:
+    if device == 'GPU':
         count = cuda_devices()
         if not count:
             raise InputError(f"device 'GPU': this machine shows no CUDA device; {advice}")
-        if device_id >= count:
+        if device_id >= count and not distributed:
             raise InputError(f'device_id {device_id}: there are {count} GPUs, numbered 0 to {count - 1}')
     if device == 'CPU' and device_id and not distributed:
         raise InputError(f'device_id {device_id}: the CPU is device 0')
@@ -54,17 +54,27 @@ def set_device(device: str, device_id: int, distributed: bool = False, cpu_threa
             ms.set_context(mode=ms.GRAPH_MODE, device_target=device, device_id=device_id)
         if graph_kernel:
             ms.set_context(enable_graph_kernel=True)
-        # Kernels are chosen at first use; ask for one now rather than after minutes of preparation.
-        ms.ops.Add()(ms.Tensor([1.0]), ms.Tensor([1.0]))
+        if not distributed:
+            # Kernels are chosen at first use; ask for one now rather than after minutes of preparation.
+            ms.ops.Add()(ms.Tensor([1.0]), ms.Tensor([1.0]))
     except (RuntimeError, ValueError) as error:
         raise InputError(f'device {device!r}: MindSpore {ms.__version__} finds none it can use; {advice}') from error
-    if not distributed:
-        return 0, 1
+    return join_ranks() if distributed else (0, 1)
+
+
+def join_ranks() -> tuple[int, int]:
+    """Join the other processes of a distributed training; return this one's rank and the number of ranks.
+
+    It stands before the first operator, which would bind every rank to device 0.
+
+    Raises:
+        InputError: the other processes can't be reached.
+    """
     try:
         init()
     except RuntimeError as error:
-        raise InputError(f'distributed: no communication with the other ranks '
-                         f'({str(error).splitlines()[0]}); start with scripts/run_distributed_train_gpu.sh') from error
+        raise InputError(f'distributed: no communication with the other ranks ({first_line(error)}); start with '
+                         'scripts/run_distributed_train_gpu.sh') from error
     rank, ranks = get_rank(), get_group_size()
     ms.set_auto_parallel_context(parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True, device_num=ranks,
                                  parameter_broadcast=True)

@@ -32,7 +32,6 @@ class Play:
         self.notify('on_train_epoch_begin')
         self.now += wait
         for duration in seconds:
-            self.progress.begin_step()
             self.now += duration
             self.progress.end_step(loss, True, 0.25)
             self.notify('on_train_step_end')
@@ -56,6 +55,13 @@ def test_epochs_and_steps_in_them_are_counted_from_the_first_epoch() -> None:
     assert found == [(4, 0), (5, 1), (5, 2), (5, 0), (6, 1), (6, 2), (6, 0)]
 
 
+@pytest.mark.parametrize(('step', 'total', 'interval', 'due'), [
+    (0, 9, 1, False), (3, 9, 1, True), (4, 9, 1, False), (4, 4, 1, True), (3, 9, 2, False), (6, 9, 2, True),
+    (3, 9, 0, False), (4, 4, 0, False)])
+def test_what_is_done_every_so_many_epochs_is_due_at_their_end(step: int, total: int, interval: int, due: bool) -> None:
+    assert Progress(3, total, step=step).is_due(interval) == due
+
+
 def test_without_a_terminal_there_is_a_line_every_30_seconds_and_one_per_epoch(
         monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     progress = Progress(6, 18, images_per_step=8)
@@ -64,7 +70,7 @@ def test_without_a_terminal_there_is_a_line_every_30_seconds_and_one_per_epoch(
         play.epoch(1, [100, 20, 20, 20, 20, 20], loss=0.5)
         play.epoch(0, [0.01] * 6, loss=0.25)
     assert caplog.messages == [
-        'first step: loss 0.500000, 100.0 s',
+        'first step: loss 0.500000, 101.0 s',
         'epoch 1, step 3/6: loss 0.500000, lr 0.25, 0.4 images/s, 5.0 min left',
         'epoch 1, step 5/6: loss 0.500000, lr 0.25, 0.4 images/s, 4.3 min left',
         'epoch 1: loss 0.500000, lr 0.25, 0.4 images/s, 4.0 min left',

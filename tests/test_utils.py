@@ -69,6 +69,13 @@ def test_no_seed_leaves_the_generators_alone() -> None:
     np.testing.assert_array_equal(np.random.rand(3), expected)
 
 
+def test_a_seed_of_any_size_is_taken() -> None:
+    set_seed(2 ** 40 + 3)
+    first = values(tiny())
+    set_seed(2 ** 40 + 3)
+    assert all(np.array_equal(value, first[name]) for name, value in values(tiny()).items())
+
+
 # Devices
 
 def refused(*arguments) -> str:
@@ -117,6 +124,35 @@ def test_a_device_this_mindspore_was_not_built_for(monkeypatch: pytest.MonkeyPat
     message = refused('GPU', 0)
     assert f'MindSpore {ms.__version__} is not built for it' in message and '--device CPU' in message
     assert set_device('CPU', 0) == (0, 1)
+
+
+def test_ranks_meet_before_the_first_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator before `init` would bind every rank to device 0; a probe after it serves nobody."""
+    events = []
+    monkeypatch.setattr(ms.ops, 'Add', lambda: lambda *tensors: events.append('operator'))
+    monkeypatch.setattr(utils, 'init', lambda: events.append('init'))
+    monkeypatch.setattr(utils, 'get_rank', lambda: 1)
+    monkeypatch.setattr(utils, 'get_group_size', lambda: 2)
+    monkeypatch.setattr(ms, 'set_auto_parallel_context', lambda **settings: events.append(settings['device_num']))
+    assert set_device('CPU', 0, distributed=True) == (1, 2) and events == ['init', 2]
+    events.clear()
+    assert set_device('CPU', 0) == (0, 1) and events == ['operator']
+
+
+@pytest.mark.parametrize('message', ['', 'no scheduler\nC++ call stack'])
+def test_ranks_that_cannot_meet(message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(utils, 'init', fail)
+    words = message.split('\n')[0] or 'RuntimeError'
+    assert f'no communication with the other ranks ({words}); start with' in refused('CPU', 0, True)
+
+
+def test_ranks_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(utils, 'built_for', lambda device: True)
+    monkeypatch.setattr(utils, 'cuda_devices', lambda: 0)
+    assert 'no CUDA device' in refused('GPU', 0, True)
 
 
 # Log

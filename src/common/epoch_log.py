@@ -22,28 +22,40 @@ def append(path: Path, row: dict[str, Any]) -> None:
     append_line(path, json.dumps(values, allow_nan=False) + '\n')
 
 
-def read(path: Path) -> list[dict[str, Any]]:
+def _parse(line: str) -> dict[str, Any] | None:
+    """Return the row of a line, None if it has none."""
+    try:
+        row = json.loads(line)
+        return {**row, 'epoch': int(row['epoch'])}
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def read(path: Path, skip_damaged: bool = False) -> list[dict[str, Any]]:
     """Return one row per epoch, ordered by epoch, without an unfinished last line (the machine stopped).
 
     Raises:
-        InputError: the file can't be read, or a line is no JSON object with an `epoch`.
+        InputError: the file can't be read; or a line is no JSON object with an `epoch`, unless `skip_damaged`.
     """
     try:
-        lines = path.read_text().split('\n')[:-1]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f'{path}: cannot be read ({error}); train.py writes it') from error
+        lines = path.read_text(errors='replace').split('\n')[:-1]
+    except OSError as error:
+        raise InputError(f'{path}: cannot be read ({error.strerror}); train.py writes it') from error
     epochs: dict[int, dict[str, Any]] = {}
     for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-            epochs.setdefault(int(row['epoch']), {}).update(row)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f'{path}, line {number}: not an object with an epoch; delete the line') from error
+        row = _parse(line)
+        if row:
+            epochs.setdefault(row['epoch'], {}).update(row)
+        elif not skip_damaged:
+            raise InputError(f'{path}, line {number}: not an object with an epoch; delete the line')
     return [epochs[epoch] for epoch in sorted(epochs)]
 
 
 def restart(path: Path, epochs: int) -> None:
-    """Keep the rows of the first `epochs` epochs, as a training does that resumes after them; 0 empties the file."""
-    kept = [row for row in read(path) if row['epoch'] <= epochs] if epochs and path.is_file() else []
+    """Keep the rows of the first `epochs` epochs, as a training does that resumes after them; 0 empties the file.
+
+    Damaged lines (of a full disk, for instance) go: a log must not stop a training.
+    """
+    rows = read(path, skip_damaged=True) if epochs and path.is_file() else []
     with atomic_path(path) as temporary:
-        temporary.write_text(''.join(json.dumps(row) + '\n' for row in kept))
+        temporary.write_text(''.join(json.dumps(row) + '\n' for row in rows if row['epoch'] <= epochs))

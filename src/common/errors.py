@@ -29,6 +29,11 @@ def from_worker(error: RuntimeError) -> Exception:
     return InputError(found[-1].strip()) if found else error
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message that holds text, or the name of the error's type."""
+    return next(filter(str.strip, str(error).splitlines()), type(error).__name__).strip()
+
+
 def run(main: Callable[[], int]) -> None:
     """Run a program: an `InputError` becomes one line on stderr and exit status 1, Ctrl-C exit status 130."""
     try:

@@ -58,9 +58,14 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add `line`, which ends in a line break, to a text file."""
-    with path.open('a', newline='') as file:
-        file.write(line)
+    """Add `line`, which ends in a line break, to a text file, in place of a half line that a full disk left."""
+    with path.open('a+b') as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b'\n':
+                file.seek(0)
+                file.truncate(file.read().rfind(b'\n') + 1)
+        file.write(line.encode())
 
 
 def _digest_path(path: Path) -> Path:

@@ -4,6 +4,7 @@
 // operators, which take a tenth of a step and a quarter of its compilation.
 #include <cmath>
 #include <cstring>
+#include <stdexcept>
 
 #include "operator.h"
 #include "parallel.h"
@@ -63,6 +64,7 @@ void Update(Tensors t) {
   if (!finite) return;
   const float *settings = t[rest + 3], *decay = t[rest + 2];
   int32_t *step = reinterpret_cast<int32_t *>(t[rest]);
+  if (*step < 0 || *step >= t.shape(rest + 1, 0)) throw std::out_of_range("no learning rate for this step");
   Rule rule{t[rest + 1][*step], settings[0], settings[1], settings[2], settings[3]};
   ++*step;
   if (corrected) {

@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 SILENCE_LIMIT = 15.0  # seconds
@@ -30,8 +29,8 @@ class Heartbeat(contextlib.AbstractContextManager):
 
     def __init__(self, folder: Path, rank: int, ranks: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        words = [str(folder), str(rank), str(ranks), str(os.getpid())]
-        self._process = subprocess.Popen([sys.executable, __file__, *words], stdin=subprocess.PIPE)
+        arguments = map(str, (folder, rank, ranks, os.getpid(), SILENCE_LIMIT))
+        self._process = subprocess.Popen([sys.executable, __file__, *arguments], stdin=subprocess.PIPE)
 
     def __exit__(self, *error: object) -> None:
         """Say that the rank ends as it should."""
@@ -47,36 +46,53 @@ def _stopped(pid: int) -> bool:
         return False
 
 
-def _silent(folder: Path, rank: int, ranks: int) -> tuple[int, float]:
-    """Return which other rank has been silent longest, and for how many seconds, by the clock of the folder."""
-    now = (folder / str(rank)).stat().st_mtime
-    ages = {other: now - (folder / str(other)).stat().st_mtime for other in range(ranks)
-            if other != rank and (folder / str(other)).exists()}
-    return max(((other, age) for other, age in ages.items()), key=lambda pair: pair[1], default=(rank, 0.0))
+def _read_signs(folder: Path, ranks: int) -> dict[int, float]:
+    """Return when each rank gave its last sign, by the clock of the folder; without those that gave none."""
+    signs = {}
+    for rank in range(ranks):
+        with contextlib.suppress(OSError):
+            signs[rank] = (folder / str(rank)).stat().st_mtime
+    return signs
 
 
-def watch(folder: Path, rank: int, ranks: int, parent: int, limit: float = SILENCE_LIMIT) -> None:
+def _longest_silence(signs: dict[int, float], old_signs: dict[int, float], rank: int) -> tuple[int, float]:
+    """Return which other rank has been silent longest, and for how many seconds.
+
+    A rank counts from its first new sign on: what an earlier, killed run left behind is no silence.
+    """
+    now = signs.get(rank, 0.0)
+    ages = {other: now - sign for other, sign in signs.items() if other != rank and sign != old_signs.get(other)}
+    return max(ages.items(), key=lambda item: item[1], default=(rank, 0.0))
+
+
+def watch(folder: Path, rank: int, ranks: int, parent: int, limit: float) -> None:
     """Give and watch signs of life for rank `rank`, process `parent`, until that process ends."""
-    sign = folder / str(rank)
+    sign, old_signs = folder / str(rank), _read_signs(folder, ranks)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    began, late = time.time(), 0
+    late, failed = 0, False
     while not select.select([sys.stdin], [], [], 1)[0]:
         if os.getppid() != parent:
             break
         if _stopped(parent):
             continue
-        sign.touch()
-        other, age = _silent(folder, rank, ranks)
-        late = late + 1 if age > limit and time.time() - began > limit else 0
+        try:
+            sign.touch()
+        except OSError as error:  # the next may succeed
+            if not failed:
+                print(f'warning: rank {rank}: {sign} cannot be touched ({error.strerror})', file=sys.stderr)
+            failed = True
+        other, age = _longest_silence(_read_signs(folder, ranks), old_signs, rank)
+        late = late + 1 if age > limit else 0
         if late > 3:  # once may be this machine, just awake again
             print(f'error: rank {other} has given no sign of life for {age:.0f} s: rank {rank} ends', file=sys.stderr)
             os.kill(parent, signal.SIGKILL)
             return
-    sign.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        sign.unlink()
     if sys.stdin.read() != 'done':
         print(f'error: rank {rank} (process {parent} on {socket.gethostname()}) is gone', file=sys.stderr)
 
 
 if __name__ == '__main__':
-    watch(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    watch(Path(sys.argv[1]), *map(int, sys.argv[2:5]), float(sys.argv[5]))

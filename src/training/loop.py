@@ -51,7 +51,7 @@ class CallbackRelay(Callback):
         """Return whether a callback asked for the end."""
         return self.context is not None and self.context.get_stop_requested()
 
-    def notify(self, event: str, run_context: RunContext) -> None:
+    def notify(self, event: str, run_context: RunContext | None) -> None:
         """Call one method of every callback."""
         for callback in self.callbacks:
             getattr(callback, event)(run_context)
@@ -72,7 +72,6 @@ class CallbackRelay(Callback):
     def on_train_step_begin(self, run_context: RunContext) -> None:
         """Read the learning rate before the step counts itself."""
         self.learning_rate = self.step.learning_rate
-        self.progress.begin_step()
         self.notify('on_train_step_begin', run_context)
 
     def on_train_step_end(self, run_context: RunContext) -> None:
@@ -120,5 +119,10 @@ def fit(step: TrainStep, progress: Progress, loader: Dataset, callbacks: Sequenc
                     model.train(epochs * size if sink else epochs, batches, [relay], dataset_sink_mode=sink,
                                 sink_size=1 if sink else -1)
         except RuntimeError as error:
-            raise from_worker(error) from error
+            cause = from_worker(error)
+            if cause is error:
+                raise
+            raise cause from error
+        if relay.context is None:  # nothing was left to train
+            relay.notify('on_train_begin', None)
         relay.notify('on_train_end', relay.context)

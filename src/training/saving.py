@@ -11,7 +11,7 @@ from typing import Any
 from mindspore.train.callback import Callback, RunContext
 
 from src.callback import Progress
-from src.common.errors import InputError
+from src.common.errors import InputError, first_line
 from src.common.files import drop_digest
 from src.training.signals import StopSignals, exit_after_signal
 from src.training.state import (
@@ -73,51 +73,39 @@ def find_start(step: TrainStep, states: list[Path], resume: str, settings: dict[
 
 
 class Checkpoints(Callback):
-    """Saves every `interval` epochs, at the end and on SIGTERM or SIGINT; stands last among the callbacks.
+    """Saves every `interval` epochs, before every evaluation, and at the end; stands before the evaluation.
 
     The network goes to <name>_epoch<n>.ckpt and at the end to <name>.ckpt; the whole training state to
     <name>_epoch<n>.state or, within an epoch, <name>_epoch<n>_step<k>.state. A file that can't be saved is reported
-    and the training goes on; without the final checkpoint it ends with an error.
+    and training continues; without the final checkpoint it ends with an error.
 
     Args:
         step: what is trained.
         progress: of the training.
         final: path <name>.ckpt.
         start: where the training begins; its arrays are not used.
-        interval: epochs.
+        interval: epochs from one checkpoint and state to the next.
+        eval_interval: epochs from one evaluation to the next, before which the state is saved; 0: no evaluation.
         keep: number of the newest <name>_epoch<n>.ckpt to keep; 0: all.
         states: what `find_valid_states` found.
         logger: gets the lines.
     """
 
     def __init__(self, step: TrainStep, progress: Progress, final: Path, start: TrainingState, *, interval: int,
-                 keep: int, states: list[Path], logger: logging.Logger) -> None:
+                 eval_interval: int, keep: int, states: list[Path], logger: logging.Logger) -> None:
         self.step, self.progress, self.final, self.state = step, progress, final, start
         self.interval, self.keep, self.states, self.logger = interval, keep, states, logger
-        self.saved_step, self.signals = start.step, StopSignals()
+        self.eval_interval, self.saved_step = eval_interval, start.step
         for leftover in final.parent.glob(f'.{final.stem}*.part.*'):  # of a run that was killed while it saved
             leftover.unlink()
 
-    def on_train_step_begin(self, run_context: RunContext) -> None:
-        """From here on SIGTERM and SIGINT wait for the end of the step."""
-        self.signals.catch()
-
-    def on_train_step_end(self, run_context: RunContext) -> None:
-        """After a signal save the state and exit, unless the step is the last of an epoch, whose end comes first."""
-        self.signals.beat()
-        if self.signals.number:
-            self._save_state()
-            if self.progress.step_in_epoch:
-                self._exit()
-
     def on_train_epoch_end(self, run_context: RunContext) -> None:
         """Save if it is this epoch's turn."""
-        self.signals.catch()
-        if not self.progress.step_in_epoch and self.progress.epoch % self.interval == 0:
+        p = self.progress
+        if p.is_due(self.interval) and not p.step_in_epoch:
             self._save_checkpoint()
-            self._save_state()
-        if self.signals.number:
-            self._exit()
+        if p.is_due(self.interval) or p.is_due(self.eval_interval):
+            self.save_state()
 
     def on_train_end(self, run_context: RunContext) -> None:
         """Save the final checkpoint.
@@ -125,15 +113,7 @@ class Checkpoints(Callback):
         Raises:
             InputError: it could not be saved.
         """
-        self.finish()
-
-    def finish(self) -> None:
-        """Save the final checkpoint, also of a training that has nothing left to do.
-
-        Raises:
-            InputError: it could not be saved.
-        """
-        self._save_state()
+        self.save_state()
         if not self._try_save(self.final, lambda: save_network(self.step.result, self.final)):
             raise InputError(f'{self.final}: the final checkpoint could not be saved; make room and pass --resume')
         self.logger.info(f'checkpoint: {self.final}')
@@ -147,33 +127,55 @@ class Checkpoints(Callback):
                 drop_digest(old)
                 old.unlink()
 
-    def _save_state(self) -> None:
+    def save_state(self) -> bool:
+        """Save the training state, unless it is saved; return whether it is."""
         p = self.progress
         if p.step == self.saved_step:
-            return
+            return True
         name = (f'{self.final.stem}_epoch{p.epoch - 1}_step{p.step_in_epoch}' if p.step_in_epoch
                 else f'{self.final.stem}_epoch{p.epoch}')
         path = self.final.with_name(f'{name}.state')
         state = replace(self.state, step=p.step, arrays=state_of(self.step))
-        if self._try_save(path, lambda: write_state(state, path)):
-            self.saved_step = p.step
-            self.states = [*(p for p in self.states if p != path), path]
-            for old in self.states[:-KEPT_STATES]:
-                old.unlink(missing_ok=True)
-            del self.states[:-KEPT_STATES]
+        if not self._try_save(path, lambda: write_state(state, path)):
+            return False
+        self.saved_step = p.step
+        self.states = [*(old for old in self.states if old != path), path]
+        for old in self.states[:-KEPT_STATES]:
+            old.unlink(missing_ok=True)
+        del self.states[:-KEPT_STATES]
+        return True
 
     def _try_save(self, path: Path, save: Callable[[], Any]) -> bool:
         try:
             save()
         except (OSError, RuntimeError, InputError) as error:
-            reason = str(error).strip().splitlines()[-1]
-            self.logger.warning(f'{path}: not saved ({reason}); earlier files are whole, the training goes on')
+            self.logger.warning(f'{path}: not saved ({first_line(error)}); earlier files are whole, training '
+                                'continues')
             return False
         return True
 
-    def _exit(self) -> None:
-        exit_after_signal(self.signals.number, self.progress.step, self.saved_step == self.progress.step, self.logger)
 
-    def __exit__(self, *error: object) -> None:
-        """Restore the handlers of the signals."""
-        self.signals.release()
+class LeaveAfterSignal(Callback):
+    """Ends the process, its state saved, after a signal; stands last among the callbacks of rank 0.
+
+    Args:
+        signals: the process's.
+        progress: of the training.
+        checkpoints: saves the state.
+        logger: gets a line.
+    """
+
+    def __init__(self, signals: StopSignals, progress: Progress, checkpoints: Checkpoints,
+                 logger: logging.Logger) -> None:
+        self.signals, self.progress, self.checkpoints, self.logger = signals, progress, checkpoints, logger
+
+    def on_train_step_end(self, run_context: RunContext) -> None:
+        """Leave within an epoch; the last step of one leaves at the epoch's end."""
+        if self.progress.step_in_epoch:
+            self.on_train_epoch_end(run_context)
+
+    def on_train_epoch_end(self, run_context: RunContext) -> None:
+        """Leave."""
+        if self.signals.number:
+            saved = self.checkpoints.save_state()
+            exit_after_signal(self.signals.number, self.progress.step, saved, self.logger)

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import time
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,9 @@ from src.model import LiteHRNet
 from src.settings.build import build_dataset, build_network
 from src.training.compile_cache import compile_step, graph_folder
 from src.training.heartbeat import Heartbeat
-from src.training.saving import Checkpoints, find_start, find_valid_states
-from src.training.signals import DeferSignals
-from src.training.state import settings_affecting_results
+from src.training.saving import Checkpoints, LeaveAfterSignal, find_start, find_valid_states
+from src.training.signals import DeferSignals, StopSignals
+from src.training.state import TrainingState, settings_affecting_results
 from src.training.tensorboard import TensorBoard
 from src.training.train_step import TrainStep
 from src.training.validation import Validation
@@ -114,45 +115,55 @@ class Run:
         network, load_message = make_network(experiment, config)
         self.step = make_step(experiment, config, network, rates, self.ranks)
 
-        self.folder, self.final = checkpoint_folder(experiment), final_checkpoint(experiment)
+        self.folder = checkpoint_folder(experiment)
         self.logger = get_logger(self.folder / 'train.log' if self.rank == 0 else None, quiet=self.rank > 0)
         self.logger.info(describe(experiment['device']))
-        states = find_valid_states(self.final, self.logger)
+        states = find_valid_states(final_checkpoint(experiment), self.logger)
         used = settings_affecting_results(experiment, config, len(self.samples), self.ranks)
         start = find_start(self.step, states, experiment['resume'], used, self.folder, self.logger)
         total = (settings['epochs'] - experiment['start_epoch']) * per_epoch
         self.progress = Progress(per_epoch, min(total, experiment['max_steps'] or total),
                                  settings['batch_size'] * self.ranks, experiment['start_epoch'], start.step)
-        self.checkpoints = Checkpoints(
-            self.step, self.progress, self.final, start, interval=experiment['checkpoint_interval'],
-            keep=experiment['keep_checkpoints'], states=states, logger=self.logger) if self.rank == 0 else None
         self.replaced = multiprocessing.Value('i', 0) if experiment['skip_bad_images'] else None
         self.load_message, self.update_count = load_message, len(rates)
         self.sink = experiment['dataset_sink_mode'] and experiment['device'] != 'CPU'
-        self.callbacks = self._make_callbacks()
+        self.callbacks = self._make_callbacks(start, states)
 
-    def _make_callbacks(self) -> list[Callback]:
-        """Return all callbacks of this rank; files come from rank 0 alone."""
-        progress, experiment, logger = self.progress, self.experiment, self.logger
-        guard = BadStepGuard(progress, experiment['max_bad_steps'], logger)
+    def _make_callbacks(self, start: TrainingState, states: list[Path]) -> list[Callback]:
+        """Return all callbacks of this rank; files come from rank 0 alone.
+
+        What an epoch has cost is saved before it is evaluated, and a signal that came meanwhile is obeyed last.
+        """
+        progress, experiment, logger, signals = self.progress, self.experiment, self.logger, StopSignals()
+        defer, guard = DeferSignals(signals), BadStepGuard(progress, experiment['max_bad_steps'], logger)
         table = EpochTable(self.folder / epoch_log.FILE, progress, logger) if self.rank == 0 else None
-        validation = [Validation(self.step.result, progress, experiment, self.config, logger, table)
+        validation = [Validation(self.step.result, progress, experiment, self.config, logger, signals, table)
                       ] if experiment['eval_interval'] else []
         if self.rank > 0:
-            return [guard, *validation, DeferSignals()]
+            return [defer, guard, *validation]
+        checkpoints = Checkpoints(self.step, progress, final_checkpoint(experiment), start,
+                                  interval=experiment['checkpoint_interval'],
+                                  eval_interval=experiment['eval_interval'], keep=experiment['keep_checkpoints'],
+                                  states=states, logger=logger)
         tensorboard = [TensorBoard(self.folder, progress)] if experiment['tensorboard'] else []
-        return [StepTable(self.folder / 'steps.csv', progress, logger), table, Console(progress, logger, self.replaced),
-                guard, *validation, *tensorboard, self.checkpoints]
+        return [defer, StepTable(self.folder / 'steps.csv', progress, logger), table,
+                Console(progress, logger, self.replaced), guard, checkpoints, *validation, *tensorboard,
+                LeaveAfterSignal(signals, progress, checkpoints, logger)]
 
-    def save_settings(self) -> None:
-        """Write config.json, from which `--config` takes the settings again."""
+    def begin(self) -> None:
+        """Write config.json, log what is trained on what and compile the step, unless no step is left."""
+        if self.progress.step >= self.progress.total_steps:
+            self.logger.info(f'nothing left to do after {self.progress.step} steps')
+            return
         if self.rank == 0:
             with atomic_path(self.folder / 'config.json') as path:
                 path.write_text(json.dumps({'experiment': {**self.experiment, 'resume': 'no'}, 'config': self.config},
                                            indent=1))
+        self._log_summary()
+        if not self.sink and self.ranks == 1:  # in sink mode it is a part of another cell; ranks can't share a cache
+            self._compile()
 
-    def log_summary(self) -> None:
-        """Log what is trained on what."""
+    def _log_summary(self) -> None:
         settings, progress = self.config['train'], self.progress
         self.logger.info(f'{self.experiment["model_config"]}: {len(self.samples)} persons, '
                          f'{progress.steps_per_epoch} steps of {settings["batch_size"]} x {self.ranks}, epochs '
@@ -162,11 +173,16 @@ class Run:
             if message:
                 self.logger.info(message)
 
-    def finish(self) -> None:
-        """Save the final checkpoint of a training that has nothing left to do."""
-        self.logger.info(f'nothing left to do after {self.progress.step} steps')
-        if self.checkpoints:
-            self.checkpoints.finish()
+    def _compile(self) -> None:
+        data, batch, began = self.config['data'], self.config['train']['batch_size'], time.time()
+        (width, height), (map_width, map_height) = data['image_size'], data['heatmap_size']
+        joints = self.config['model']['num_joints']
+        shapes = [(batch, 3, height, width), (batch, joints, map_height, map_width), (batch, joints, 1)]
+        folder = (graph_folder(self.experiment, self.config, self.update_count) if self.experiment['compile_cache']
+                  else None)
+        self.logger.info('preparing the training step (half a minute for Lite-HRNet-18 the first time)')
+        cached = compile_step(self.step.set_train(), shapes, folder)
+        self.logger.info(f'{"taken from the cache" if cached else "compiled"} in {time.time() - began:.0f} s')
 
     def make_loaders(self) -> tuple[Dataset, Dataset | None]:
         """Return this rank's (full-epoch loader, remainder loader or None) from where the training begins."""
@@ -182,21 +198,3 @@ class Run:
     def heartbeat(self) -> AbstractContextManager:
         """Return a context in which this rank shows the others that it lives."""
         return Heartbeat(self.folder / 'ranks', self.rank, self.ranks) if self.ranks > 1 else nullcontext()
-
-    def compile(self) -> None:
-        """Compile the training step, which otherwise its first call does, and say so.
-
-        Not in sink mode, where MindSpore puts another cell around it, nor for ranks, which would have to agree on a
-        cache.
-        """
-        if self.sink or self.ranks > 1:
-            return
-        data, batch, began = self.config['data'], self.config['train']['batch_size'], time.time()
-        (width, height), (map_width, map_height) = data['image_size'], data['heatmap_size']
-        joints = self.config['model']['num_joints']
-        shapes = [(batch, 3, height, width), (batch, joints, map_height, map_width), (batch, joints, 1)]
-        folder = (graph_folder(self.experiment, self.config, self.update_count) if self.experiment['compile_cache']
-                  else None)
-        self.logger.info('preparing the training step (half a minute for Lite-HRNet-18 the first time)')
-        cached = compile_step(self.step.set_train(), shapes, folder)
-        self.logger.info(f'{"taken from the cache" if cached else "compiled"} in {time.time() - began:.0f} s')

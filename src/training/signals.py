@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a flag that the training reads between two steps."""
+"""SIGTERM and SIGINT as a flag that the training reads between two steps, and the evaluation between two batches."""
 from __future__ import annotations
 
 import logging
@@ -13,7 +13,7 @@ from types import FrameType
 
 from mindspore.train.callback import Callback, RunContext
 
-GRACE = 60.0  # seconds after a signal in which a step has to end
+GRACE = 60.0  # seconds after a signal in which a step, or a batch of the evaluation, has to end
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -43,7 +43,7 @@ class StopSignals:
             self._before.setdefault(number, before)
 
     def beat(self) -> None:
-        """Count the end of a step, a sign of life."""
+        """Count the end of a step or a batch, a sign of life."""
         self._beats += 1
 
     def _record(self, number: int, frame: FrameType | None) -> None:
@@ -62,7 +62,7 @@ class StopSignals:
                 time.sleep(0.2)
             if numbers and beats == self._beats and self._before:
                 print(f'error: {signal.Signals(numbers[0]).name}, and no step ended within {GRACE:.0f} s: ended '
-                      'without saving; --resume goes on from the newest state', file=sys.stderr, flush=True)
+                      'without saving; pass --resume to continue from the newest state', file=sys.stderr, flush=True)
                 os._exit(128 + numbers[0])
 
     def release(self) -> None:
@@ -75,13 +75,14 @@ class StopSignals:
 
 
 class DeferSignals(Callback):
-    """On the ranks beside rank 0: keeps training after SIGTERM and SIGINT, as rank 0 needs it to finish its step.
+    """Holds SIGTERM and SIGINT back from the first step on; stands first among the callbacks of every rank.
 
-    The launcher ends these ranks when rank 0 has saved.
+    Rank 0 saves and ends itself (`LeaveAfterSignal`); the others go on, as rank 0 needs them to finish its step, until
+    the launcher ends them.
     """
 
-    def __init__(self) -> None:
-        self.signals = StopSignals()
+    def __init__(self, signals: StopSignals) -> None:
+        self.signals = signals
 
     def on_train_step_begin(self, run_context: RunContext) -> None:
         """Set the handlers."""
@@ -90,6 +91,10 @@ class DeferSignals(Callback):
     def on_train_step_end(self, run_context: RunContext) -> None:
         """Count the end of the step."""
         self.signals.beat()
+
+    def on_train_epoch_end(self, run_context: RunContext) -> None:
+        """Set the handlers again, before checkpoints and evaluation."""
+        self.signals.catch()
 
     def __exit__(self, *error: object) -> None:
         """Restore the handlers."""

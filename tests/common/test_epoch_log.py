@@ -38,7 +38,21 @@ def test_restart_makes_the_file(tmp_path: Path) -> None:
     assert epoch_log.read(tmp_path / epoch_log.FILE) == []
 
 
-def test_unfinished_last_line_is_left_out_and_goes_at_the_restart(written: Path) -> None:
+def test_a_half_line_of_a_full_disk_stops_neither_the_log_nor_a_resumed_training(written: Path) -> None:
+    with written.open('a') as file:
+        file.write('{"epoch": 3, "lo')
+    epoch_log.append(written, dict(epoch=4, loss=0.1))
+    assert [row['epoch'] for row in epoch_log.read(written)] == [1, 2, 4]
+    with written.open('a') as file:  # as earlier versions joined them
+        file.write('{"epoch": 5, "lo{"epoch": 6, "loss": 0.5}\n')
+    with pytest.raises(InputError, match=r'epochs\.jsonl, line 5'):
+        epoch_log.read(written)
+    assert [row['epoch'] for row in epoch_log.read(written, skip_damaged=True)] == [1, 2, 4]
+    epoch_log.restart(written, 5)
+    assert [row['epoch'] for row in epoch_log.read(written)] == [1, 2, 4]
+
+
+def test_unfinished_last_line_is_omitted_and_goes_at_the_restart(written: Path) -> None:
     with written.open('a') as file:
         file.write('{"epoch": 3, "lo')
     assert len(epoch_log.read(written)) == 2

@@ -75,6 +75,14 @@ def test_nothing_moves_where_a_gradient_is_not_finite(name: str, bad: float) -> 
     assert bool(step(x, target, weight)[1].asnumpy())
 
 
+def test_a_step_without_a_learning_rate_is_an_error() -> None:
+    step = make_step('Adam', True)
+    step(*batch())
+    step.optimizer.global_step.set_data(ms.Tensor([len(RATES)], ms.int32))
+    with pytest.raises(RuntimeError):
+        step(*batch())[0].asnumpy()
+
+
 def test_other_optimizers_stay_mindspores() -> None:
     network = Small()
     assert fuse_update(make_optimizer('SGD', network, RATES, 0.0), 0.0, 1.0) is None

@@ -84,6 +84,16 @@ def test_fit_leaves_the_callbacks_when_one_refuses(caplog: pytest.LogCaptureFixt
     assert (watcher.steps, watcher.exits) == (2, 1)
 
 
+def test_an_error_of_mindspore_comes_as_it_is() -> None:
+    class Fails(Callback):
+        def on_train_step_end(self, run_context: RunContext) -> None:
+            raise RuntimeError('an operator failed')
+
+    with pytest.raises(RuntimeError, match='an operator failed') as caught:
+        fit(make_step('SGD'), Progress(3, 3), loader(3), [Fails()])
+    assert caught.value.__cause__ is not caught.value
+
+
 def test_a_bad_step_leaves_every_parameter_as_it_was() -> None:
     step, seen, progress = make_step('AdamWeightDecay'), [], Progress(3, 3)
 

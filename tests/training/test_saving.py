@@ -20,6 +20,7 @@ import train as train_program
 from src.callback import Progress
 from src.common import epoch_log
 from src.common.errors import InputError
+from src.training import saving
 from src.training.saving import Checkpoints, find_start, find_valid_states
 from src.training.state import TrainingState, read_state, state_of
 from src.weights.checkpoint import read_state as read_weights
@@ -155,7 +156,7 @@ def test_a_full_disk_is_told_and_costs_no_file(synthetic: Path, straight: Path, 
                 resource.RLIMIT_FSIZE, (limit, limit))) as run:
             said, _ = run.communicate(timeout=80)
         assert run.returncode == status, said
-        assert f'{NAME}_epoch2.state: not saved (' in said and 'the training goes on' in said
+        assert f'{NAME}_epoch2.state: not saved (' in said and 'training continues' in said
         assert 'Traceback' not in said and not list(output.rglob('.*'))
         if status:
             assert said.splitlines()[-1].startswith(f'error: {folder(output) / NAME}.ckpt: the final checkpoint could')
@@ -187,7 +188,7 @@ def test_resume_without_a_state_and_with_other_settings(synthetic: Path, tmp_pat
 
 def make(tmp_path: Path, start: TrainingState, first_epoch: int = 0, **more) -> Checkpoints:
     final = tmp_path / 'net.ckpt'
-    plan = dict(interval=1, keep=0, states=find_valid_states(final, LOGGER), logger=LOGGER)
+    plan = dict(interval=1, eval_interval=0, keep=0, states=find_valid_states(final, LOGGER), logger=LOGGER)
     progress = Progress(2, 100, first_epoch=first_epoch, step=start.step)
     return Checkpoints(make_step(), progress, final, start, **{**plan, **more})
 
@@ -195,10 +196,8 @@ def make(tmp_path: Path, start: TrainingState, first_epoch: int = 0, **more) -> 
 def run_epochs(callback: Checkpoints, count: int) -> None:
     for _ in range(2 * count):
         callback.progress.end_step(0.5, True, 0.1)
-        callback.on_train_step_end(None)
         if not callback.progress.step_in_epoch:
             callback.on_train_epoch_end(None)
-    callback.__exit__()
 
 
 def names(tmp_path: Path, pattern: str) -> set[str]:
@@ -223,6 +222,21 @@ def test_the_newest_stay_and_the_best_and_the_final(tmp_path: Path) -> None:
 def test_all_checkpoints_stay_by_default_and_the_interval_counts_from_epoch_0(tmp_path: Path) -> None:
     run_epochs(make(tmp_path, BEGIN, interval=3, first_epoch=1), 6)
     assert names(tmp_path, '*.ckpt') == {'net_epoch3.ckpt', 'net_epoch6.ckpt'}
+
+
+def test_the_state_is_saved_before_every_evaluation(tmp_path: Path) -> None:
+    run_epochs(make(tmp_path, BEGIN, interval=5, eval_interval=2), 4)
+    assert names(tmp_path, '*.ckpt') == set() and names(tmp_path, '*.state') == {'net_epoch2.state', 'net_epoch4.state'}
+
+
+def test_an_error_without_a_message_is_reported_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                    caplog: pytest.LogCaptureFixture) -> None:
+    def fail(*arguments: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(saving, 'write_state', fail)
+    run_epochs(make(tmp_path, BEGIN), 1)
+    assert 'net_epoch1.state: not saved (RuntimeError); earlier files are whole' in caplog.text
 
 
 def test_a_later_training_is_newer_than_all_of_an_earlier_one(tmp_path: Path) -> None:

@@ -6,6 +6,9 @@ import csv
 import json
 import logging
 import re
+import shutil
+import signal
+import time
 from pathlib import Path
 
 import mindspore as ms
@@ -19,10 +22,13 @@ from src.common import epoch_log
 from src.common.errors import InputError
 from src.config import parse
 from src.settings.build import build_network
+from src.training import signals
+from src.training.signals import StopSignals
 from src.training.state import read_state
-from src.training.validation import Validation
+from src.training.validation import Validation, choose_boxes
 from tests.networks import randomise
-from tests.programs.test_programs import common, train_options
+from tests.programs.test_programs import DETECTIONS, common, edit, train_options
+from tests.training.test_saving import process
 
 NAME, LOGGER = 'litehrnet_18_coco_256x192', logging.getLogger('validation')
 WIDE = ('--data.info.sigmas', ','.join(['1.0'] * 17), '--eval.nms', 'none')  # so that untrained networks score too
@@ -131,7 +137,7 @@ def test_rank_0_alone_writes_and_the_best_is_kept(synthetic: Path, tmp_path: Pat
     table = EpochTable(folder / epoch_log.FILE, progress, LOGGER)
 
     def evaluate(table: EpochTable | None) -> Validation:
-        validation = Validation(network, progress, experiment, config, LOGGER, table)
+        validation = Validation(network, progress, experiment, config, LOGGER, StopSignals(), table)
         validation.on_train_begin(None)
         validation.on_train_epoch_end(None)
         return validation
@@ -149,6 +155,62 @@ def test_rank_0_alone_writes_and_the_best_is_kept(synthetic: Path, tmp_path: Pat
     assert evaluate(table).best == best > progress.figures['AP']
     assert all(np.array_equal(value, kept[name]) for name, value in weights(tmp_path, '_best').items())
     assert [(row['epoch'], row['AP']) for row in epoch_log.read(table.path)] == [(4, best), (5, progress.figures['AP'])]
+
+
+def test_a_bad_image_costs_the_evaluation_and_nothing_else(synthetic: Path, tmp_path: Path,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    root, states = tmp_path / 'coco', []
+    shutil.copytree(synthetic, root)
+    image = sorted((root / 'val2017').iterdir())[0]
+    image.write_bytes(image.read_bytes()[:-1000])
+    evaluate = Validation.on_train_epoch_end
+
+    def with_states(self: Validation, run_context: object) -> None:
+        states.extend(path.name for path in folder_of(tmp_path).glob('*.state'))
+        evaluate(self, run_context)
+
+    monkeypatch.setattr(Validation, 'on_train_epoch_end', with_states)
+    options = train_options(root, tmp_path, '--eval_interval', '1', '--train.epochs', '1', '--checkpoint_interval',
+                            '1000')
+    assert train_program.main(options) == 0
+    assert states == [f'{NAME}_epoch1.state'], 'saved before the evaluation'
+    assert (folder_of(tmp_path) / f'{NAME}.ckpt').is_file()
+    assert re.search(rf'epoch 1: not evaluated \(.*{image.name}: .*truncated.*\); training continues',
+                     (folder_of(tmp_path) / 'train.log').read_text())
+    shutil.copy(synthetic / 'val2017' / image.name, image)
+    assert train_program.main([*options, '--resume']) == 0, 'which makes up for the evaluation'
+    row, = epoch_log.read(folder_of(tmp_path) / epoch_log.FILE)
+    assert {'epoch', 'loss', 'AP'} <= set(row) and (folder_of(tmp_path) / f'{NAME}_best.ckpt').is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('sent', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_an_evaluation_loses_nothing(synthetic: Path, tmp_path: Path, sent: signal.Signals) -> None:
+    root = tmp_path / 'coco'
+    shutil.copytree(synthetic, root)
+    edit(root / DETECTIONS, lambda boxes: boxes * 5000)
+    options = ('--eval_interval', '1', '--eval.batch_size', '1', '--checkpoint_interval', '1000', *WIDE)
+    with process(train_options(root, tmp_path, *options)) as run:
+        while 'epoch 1: evaluating' not in run.stdout.readline():
+            assert run.poll() is None
+        time.sleep(1)
+        began = time.time()
+        run.send_signal(sent)
+        output, _ = run.communicate(timeout=60)
+    assert run.returncode == 128 + sent and time.time() - began < signals.GRACE, output
+    assert 'epoch 1: evaluation stopped' in output and f'{sent.name} after step' in output
+    state, = folder_of(tmp_path).glob('*.state')
+    assert state.name == f'{NAME}_epoch1.state'
+    assert train_program.main(train_options(synthetic, tmp_path, *options, '--resume')) == 0
+    rows = epoch_log.read(folder_of(tmp_path) / epoch_log.FILE)
+    assert [row['epoch'] for row in rows] == [1, 2] and all({'loss', 'AP'} <= set(row) for row in rows)
+
+
+@pytest.mark.parametrize(('data', 'message'), [
+    ({'type': 'mpii'}, 'there is no detection file'), ({'type': 'coco', 'detections': 'a.json'}, 'there is no a.json')])
+def test_without_detections_annotated_boxes_are_used(data: dict, message: str, tmp_path: Path) -> None:
+    boxes, found = choose_boxes({'data_root': str(tmp_path)}, {'data': data, 'eval': {'boxes': 'det'}})
+    assert boxes == 'gt' and message in found
 
 
 @pytest.mark.slow
