@@ -92,8 +92,9 @@ def main(argv: list[str] | None = None) -> int:
     with suppress(*([] if any(source.path for source in sources) else [KeyboardInterrupt])):
         prediction.run()
     rate = prediction.frames / (time.perf_counter() - began)
-    print(f'{options.output}: {prediction.frames} images and frames, {len(prediction.results)} persons, '
-          f'{rate:.1f} frames/s')
+    if prediction.frames:
+        print(f'{options.output}: {prediction.frames} images and frames, {len(prediction.results)} persons, '
+              f'{rate:.1f} frames/s')
     if isinstance(detect, BoxFile):
         remarks = detect.remarks(prediction.completed)
         if remarks:

@@ -33,20 +33,22 @@ class Source:
             folders more as tell it from the other sources.
         parts: its whole path (or host and path) by folders, of which the last ones are the name.
         path: the file; None for a camera or stream.
-        address: of what is no file: number of the camera or URL of the stream.
+        address: number of the camera or URL of the stream; None for a file.
     """
     name: str
     parts: tuple[str, ...]
     path: Path | None = None
-    address: int | str = ''
+    address: int | str | None = None
 
     def __str__(self) -> str:
-        """Return what messages call it, which is free of the passwords that a URL may have."""
-        return str(self.path) if self.path else '/'.join(self.parts)
+        """Return what messages call it: the path, or the address without passwords and the like."""
+        if isinstance(self.address, str):
+            return re.sub(r'(?<=//)[^/]*@|\?.*', '', self.address)
+        return str(self.path or self.name)
 
     @property
     def is_image(self) -> bool:
-        """Whether it is one image rather than a sequence of frames."""
+        """Return whether it is one image rather than a sequence of frames."""
         return self.path is not None and self.path.suffix.lower() in IMAGE_SUFFIXES
 
 

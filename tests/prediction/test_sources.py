@@ -62,7 +62,7 @@ def test_streams_are_named_by_the_end_of_their_address() -> None:
     sources = find_sources(['rtsp://user:secret@10.0.0.1:554/front/stream?q=1', 'rtsp://user:secret@10.0.0.2/back/stream',
                             'http://h/a.mp4', 'udp://@239.0.0.1:1234'], Path('out'))
     assert [source.name for source in sources] == ['front/stream', 'back/stream', 'a.mp4', '239.0.0.1:1234']
-    assert str(sources[0]) == '10.0.0.1:554/front/stream' and sources[0].address.startswith('rtsp://user:secret@')
+    assert str(sources[0]) == 'rtsp://10.0.0.1:554/front/stream' and sources[0].address.startswith('rtsp://user:secret@')
     for text in ('http://', 'http://[1'):
         with pytest.raises(InputError, match='no address of a stream'):
             names(text)
@@ -104,7 +104,7 @@ def test_what_is_not_there_is_one_line_of_our_own() -> None:
     process = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
     ending = 'no frame can be read; check the camera or the address'
     assert process.stderr.split('|')[1] == '\n' and process.stdout.splitlines() == [
-        f'{name}: {ending}' for name in ('webcam63', '127.0.0.1:9/stream', '127.0.0.1:9/a.mp4')]
+        f'{name}: {ending}' for name in ('webcam63', 'rtsp://127.0.0.1:9/stream', 'http://127.0.0.1:9/a.mp4')]
 
 
 # Frame rates
