@@ -228,6 +228,7 @@ def test_fusion_doubles_what_the_official_code_doubles(branches: int, pynative) 
         np.testing.assert_allclose(found.asnumpy(), want, atol=1e-5 * np.abs(want).max())
 
 
+@pytest.mark.slow
 def test_modes_agree() -> None:
     network = tiny()
     randomise(network)

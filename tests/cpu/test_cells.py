@@ -100,6 +100,7 @@ def test_convolution_and_bn(ins: int, outs: int, kernel: int, stride: int, act: 
     compare(results[1], results[0], 2e-5)
 
 
+@pytest.mark.slow
 def test_inference_with_bn_and_with_folded_bn() -> None:
     x = ms.Tensor(random_input((64, 64)))
     outputs = []
@@ -115,6 +116,7 @@ def test_inference_with_bn_and_with_folded_bn() -> None:
         np.testing.assert_allclose(output, outputs[0], atol=2e-5 * np.abs(outputs[0]).max())
 
 
+@pytest.mark.slow
 def test_where_no_kernel_fits_mindspores_operators_stay() -> None:
     """Five branches have no operator of their own for the weighting, whose sigmoid none of the others knows."""
     x, outputs = ms.Tensor(random_input((64, 64))), []

@@ -132,6 +132,7 @@ def test_joints_have_no_flip_test(network: LiteHRNet, config: dict[str, Any], tm
         load_model(tmp_path / 'net.onnx', flip_test=True)
 
 
+@pytest.mark.slow
 def test_kernels_of_this_machine_stay_out(config: dict[str, Any], tmp_path: Path) -> None:
     network = network_of(config)
     if not accelerate(network):

@@ -118,6 +118,7 @@ def test_a_checkpoint_named_after_its_configuration_needs_no_more(tmp_path: Path
     assert load_model(tmp_path / 'litehrnet_tiny_coco_128x96_epoch3.ckpt').config['data']['image_size'] == (96, 128)
 
 
+@pytest.mark.slow
 @FREE_MINDIR
 @pytest.mark.parametrize('normalised', [True, False])
 def test_a_file_with_its_own_normalisation_sees_the_image_as_it_is(tmp_path: Path, normalised: bool) -> None:

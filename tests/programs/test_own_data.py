@@ -69,6 +69,7 @@ def test_evaluated_exported_and_drawn(trained: Path, animals: Path, tmp_path: Pa
     assert cv2.imread(str(sheet)) is not None
 
 
+@pytest.mark.slow
 @FREE_MINDIR
 def test_exported_without_the_data_by_the_saved_settings(trained: Path, tmp_path: Path) -> None:
     folder, net = trained / 'checkpoints' / 'mice', tmp_path / 'net.mindir'
@@ -127,6 +128,7 @@ def test_what_is_missing_is_one_line(animals: Path, trained: Path, more: tuple[s
     assert '\n' not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_fine_tuning_keeps_all_but_the_last_layer(animals: Path, trained: Path, synthetic: Path, tmp_path: Path,
                                                   capsys: pytest.CaptureFixture) -> None:
     """Mice to people: four joints to seventeen."""

@@ -93,6 +93,7 @@ def test_export_is_reloaded_and_compared(trained: Path, synthetic: Path, tmp_pat
     assert heatmaps.shape == (2, 17, 16, 16) and np.ptp(heatmaps) > 0
 
 
+@pytest.mark.slow
 def test_weights_to_start_from_and_first_epoch(trained: Path, synthetic: Path, tmp_path: Path) -> None:
     start = trained / 'checkpoints' / 'tiny' / 'litehrnet_18_coco_256x192_epoch1.ckpt'
     options = train_options(synthetic, tmp_path, '--checkpoint_path', str(start), '--start_epoch', '1',

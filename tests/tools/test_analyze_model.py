@@ -12,6 +12,7 @@ def test_the_published_networks_are_the_default() -> None:
     assert sorted(DEFAULT) == sorted(TOTALS)
 
 
+@pytest.mark.slow
 def test_prints_a_table_per_configuration(capsys: pytest.CaptureFixture) -> None:
     assert main(['naive_litehrnet_18_coco_256x192']) == 0
     printed = capsys.readouterr().out

@@ -31,6 +31,7 @@ def _layers(state: dict[str, np.ndarray]) -> int:
     return sum(name.endswith('.num_batches_tracked') for name in state)
 
 
+@pytest.mark.slow
 def test_moving_averages_on_request(goldens, tmp_path):
     state = read_pth(goldens / 'litehrnet_18_coco_256x192.pth')['state_dict']
     name = 'keypoint_head.final_layer.bias'

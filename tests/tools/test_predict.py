@@ -86,6 +86,7 @@ def test_a_video_keeps_rate_size_and_length(checkpoint: Path, tmp_path: Path) ->
     assert [(entry['file_name'], entry['frame']) for entry in results(output)] == [('clip.avi', n) for n in range(5)]
 
 
+@pytest.mark.slow
 def test_an_interrupted_video_is_closed(checkpoint: Path, tmp_path: Path) -> None:
     video, output = write_video(tmp_path / 'long.mp4', 9000), tmp_path / 'out'
     process = subprocess.Popen([sys.executable, str(ROOT / 'tools' / 'predict.py'), str(video), '--whole_image',
@@ -201,6 +202,7 @@ def test_the_same_person_twice_is_suppressed(checkpoint: Path, pictures: Path, t
         assert len(results(tmp_path / nms)) == count
 
 
+@pytest.mark.slow
 def test_hog_is_what_is_used_unless_told_otherwise(checkpoint: Path, tmp_path: Path,
                                                    capsys: pytest.CaptureFixture) -> None:
     cv2.imwrite(str(tmp_path / 'one.png'), pedestrian())

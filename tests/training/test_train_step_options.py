@@ -141,6 +141,7 @@ def test_without_options_nothing_is_added() -> None:
     assert not [name for name in values(make_step()) if name.startswith(('accumulated', 'ema'))]
 
 
+@pytest.mark.slow
 @pytest.mark.needs_mindspore('2.1', 'on the CPU 1.10 and 2.0 move the running statistics of some frozen BN layers')
 def test_frozen_parts_stay_bit_for_bit() -> None:
     network = tiny()

@@ -58,6 +58,7 @@ def watched(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
+@pytest.mark.slow
 def test_evaluation_does_not_touch_the_training(plain: Path, watched: Path) -> None:
     for name, value in weights(plain).items():
         np.testing.assert_array_equal(weights(watched)[name], value, err_msg=name)
@@ -86,6 +87,7 @@ def test_figures_are_those_of_eval(watched: Path, synthetic: Path, tmp_path: Pat
         np.testing.assert_array_equal(kept[name], value, err_msg=name)
 
 
+@pytest.mark.slow
 def test_options_of_the_step_reach_it(plain: Path, synthetic: Path, tmp_path: Path) -> None:
     """Moving averages, accumulation, clipping, cosine and freezing in one short training without a detector file."""
     start = folder_of(plain) / f'{NAME}.ckpt'
