@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from src.common.errors import InputError
 from src.common.files import require_writable
+from src.common.progress_bar import ProgressBar
 from src.mmpose.evaluation import Predictions, select, write_results
 from src.prediction.boxes import Boxes, Detector
 from src.prediction.drawing import draw_poses
@@ -84,7 +85,7 @@ class PredictionRun:
         file = self._folder.path / 'results.json'
         require_writable(file)
         counts = [count_frames(source) for source in self._sources]
-        with tqdm(total=None if None in counts else sum(counts), unit='frame', disable=None) as bar:
+        with ProgressBar(None if None in counts else sum(counts), 'frame') as bar:
             try:
                 for keypoints, windows in self._model.predict_crops(self._crops()):
                     frame, boxes = self._pending.popleft()
