@@ -75,16 +75,16 @@ def analyze(network: LiteHRNet, image_size: tuple[int, int]) -> dict[str, Counts
         return hook
 
     kinds = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, SpatialWeighting, StageModule)
+    mode = ms.get_context('mode')
+    ms.set_context(mode=ms.PYNATIVE_MODE)  # MindSpore 1.10 takes hooks in this mode alone
     hooks = [cell.register_forward_hook(count(name, cell)) for name, cell in network.cells_and_names()
              if isinstance(cell, kinds)]
-    mode = ms.get_context('mode')
-    ms.set_context(mode=ms.PYNATIVE_MODE)
     try:
         network.set_train(False)(ms.Tensor(np.zeros((1, 3, *image_size[::-1]), np.float32)))
     finally:
-        ms.set_context(mode=mode)
         for hook in hooks:
             hook.remove()
+        ms.set_context(mode=mode)
     rows: dict[str, Counts] = {}
     for name, counts in by_cell.items():
         part = next(match.expand(row) for pattern, row in PARTS.items() if (match := re.match(pattern, name)))

@@ -87,7 +87,7 @@ def step() -> tuple[float, Arrays, Arrays]:
     return float(loss.asnumpy()), dict(sorted(gradients.items())), dict(sorted(state.items()))
 
 
-@pytest.mark.needs_mindspore('2.0', 'without a graph 1.10 needs minutes and gigabytes for the gradient of the whole network')
+@pytest.mark.needs_mindspore('2.0', 'without a graph 1.10 needs minutes and gigabytes for these gradients')
 def test_loss_and_gradients(reference: Arrays, step: tuple[float, Arrays, Arrays]) -> None:
     loss, gradients, _ = step
     assert loss == pytest.approx(float(reference['training|loss']), rel=1e-5)
@@ -103,7 +103,7 @@ def test_loss_and_gradients(reference: Arrays, step: tuple[float, Arrays, Arrays
         assert np.linalg.norm(found - expected) < 0.02 * np.linalg.norm(expected), key
 
 
-@pytest.mark.needs_mindspore('2.0', 'without a graph 1.10 needs minutes and gigabytes for the gradient of the whole network')
+@pytest.mark.needs_mindspore('2.0', 'without a graph 1.10 needs minutes and gigabytes for these gradients')
 def test_batch_norm_statistics(reference: Arrays, step: tuple[float, Arrays, Arrays]) -> None:
     for kind in ('running_mean', 'running_var')[:1 + RUNNING_VARIANCE_DDOF]:
         found = np.concatenate([value for name, value in step[2].items() if name.endswith(kind)])
