@@ -108,8 +108,8 @@ def test_losses(run: Run, expected) -> None:
     for key in ('loss_per_step', 'loss_per_step_float64_run'):
         deviation = np.abs(run.losses / expected[key] - 1)
         print(f'relative deviation from {key}: {deviation}')
-        # Five times what the reference's own runs differ by; the last as those before it, since drift does not shrink.
-        assert (deviation < [1e-5, 1e-6, 5e-5, 1e-4, 1e-4, 1e-4]).all()
+        # Five times what the reference's own runs differ by, and no less than the step before: drift does not shrink.
+        assert (deviation < [1e-5, 1e-5, 5e-5, 1e-4, 1e-4, 1e-4]).all()
 
 
 def test_norms_of_all_gradients(run: Run, expected, ours) -> None:
