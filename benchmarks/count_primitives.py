@@ -29,7 +29,7 @@ KERNEL = re.compile(r'^%\d+ = kernel_graph\d+:(\w+)-op\d+', re.MULTILINE)
 def compile_step(model_config: str, port: bool) -> None:
     """Compile and run one training step of two images in this process."""
     from benchmarks.ours import network_of, training_step
-    training_step(network_of(model_config, fast=False, port=port)[0], model_config, 2, fast=False)()
+    training_step(network_of(model_config, fast=False, port=port)[0], model_config, 2)()
 
 
 def count(model_config: str, port: bool) -> tuple[Counter[str], float]:

@@ -43,11 +43,6 @@ class Tensors {
 
   float *TakeImages(const Images &axes) { return Take({axes.number, axes.channels, axes.height, axes.width}); }
 
-  float *operator[](int i) const { return static_cast<float *>(params_[i]); }
-  int64_t shape(int i, int axis) const { return shapes_[i][axis]; }
-  int rank(int i) const { return ranks_[i]; }
-  int count() const { return count_; }
-
   // All have been taken.
   void End() const { Require(next_ == count_, next_); }
 

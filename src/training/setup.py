@@ -19,7 +19,6 @@ from src.common.errors import InputError
 from src.common.files import atomic_path
 from src.config import checkpoint_folder, final_checkpoint, uses_kernels
 from src.cpu.cells import accelerate
-from src.cpu.update import fuse_update
 from src.loss import JointsMSELoss, NetWithLoss
 from src.lr_scheduler import learning_rates
 from src.mmpose.loader import steps_per_epoch, train_loader
@@ -75,12 +74,9 @@ def make_step(experiment: dict[str, Any], config: dict[str, Any], network: LiteH
         if uses_kernels(experiment):
             accelerate(averages, experiment['cpu_threads'])
         fill_network(averages, network_state(network))
-    decay, scale = experiment['weight_decay'], experiment['loss_scale']
-    optimizer = make_optimizer(config['train']['optimizer'], network, rates, decay)
-    fusible = uses_kernels(experiment) and not (clip or accumulate_steps > 1 or ema_decay)
-    return TrainStep(NetWithLoss(network, JointsMSELoss()), optimizer, scale, ranks, clip_norm=clip,
-                     accumulate_steps=accumulate_steps, ema=averages, ema_decay=ema_decay,
-                     fused_update=fuse_update(optimizer, decay, scale) if fusible else None)
+    optimizer = make_optimizer(config['train']['optimizer'], network, rates, experiment['weight_decay'])
+    return TrainStep(NetWithLoss(network, JointsMSELoss()), optimizer, experiment['loss_scale'], ranks, clip_norm=clip,
+                     accumulate_steps=accumulate_steps, ema=averages, ema_decay=ema_decay)
 
 
 class Run:

@@ -65,13 +65,11 @@ class TrainStep(nn.Cell):
             become the moving averages of the trained one's.
         ema_decay: share of the old average that is kept; early on less, (1 + n) / (10 + n) at update n, so that the
             initial weights are soon forgotten.
-        fused_update: gradients of the scaled loss to whether they are finite; checks them and does the optimizer's
-            update as one operator. For a step without clipping, accumulation and averages.
     """
 
     def __init__(self, network: nn.Cell, optimizer: nn.Optimizer, loss_scale: float = 1.0, ranks: int = 1, *,
                  clip_norm: float = 0.0, accumulate_steps: int = 1, ema: nn.Cell | None = None,
-                 ema_decay: float = 0.0, fused_update: nn.Cell | None = None) -> None:
+                 ema_decay: float = 0.0) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
         self.network.set_grad()
@@ -80,7 +78,6 @@ class TrainStep(nn.Cell):
         self.grad = ops.GradOperation(get_by_list=True, sens_param=True)
         self.loss_scale = float(loss_scale)
         self.factor = Tensor([1.0 / (loss_scale * accumulate_steps)], float32)
-        self.fused_update = fused_update
         self.reducer = nn.DistributedGradReducer(self.weights, True, ranks) if ranks > 1 else None
         self.ones_like = ops.OnesLike()
         self.add_n = ops.AddN()
@@ -119,8 +116,6 @@ class TrainStep(nn.Cell):
         gradients = self.grad(self.network, self.weights)(image, target, target_weight, sens)
         if self.reducer is not None:
             gradients = self.reducer(gradients)
-        if self.fused_update is not None:
-            return loss, self.fused_update(gradients)
         gradients = _map(ops.partial(_unscale, self.factor), gradients)
         finite = self.is_finite(self.add_n(_map(_probe, gradients)))
         if finite:

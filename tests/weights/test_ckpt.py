@@ -61,7 +61,7 @@ def test_checkpoints_of_whole_training_steps(
     assert all(np.array_equal(found[name], value) for name, value in expected.items())
     line, = caplog.messages
     count = len(network.trainable_params())
-    listed = line.partition('ignored: ')[2].split(', ')
+    listed = {*line.partition('ignored: ')[2].split(', ')} - {f'vhat.* ({count})'}  # of MindSpore 1.10's Adam alone
     assert sorted(listed) == sorted(f'{name}* ({count})' if name.endswith('.') else name for name in ignored)
     assert (f'({prefix}*)' in line) is bool(prefix)
 
