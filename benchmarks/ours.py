@@ -84,7 +84,7 @@ def training_step(network: ms.nn.Cell, model_config: str, batch: int, cache: Pat
     joints = config['model']['num_joints']
     optimizer = make_optimizer(config['train']['optimizer'], network,
                                np.full(10000, experiment['learning_rate'], np.float32), experiment['weight_decay'])
-    step = TrainStep(NetWithLoss(network, JointsMSELoss()), optimizer, experiment['loss_scale'])
+    step = TrainStep(NetWithLoss(network, JointsMSELoss()), optimizer)
     step.set_train()
     inputs = [ms.Tensor(a.astype(np.float32)) for a in (
         noise(config, batch), np.random.default_rng(1).random((batch, joints, height, width)),

@@ -41,14 +41,16 @@ run_mpirun() {
     CUDA_VISIBLE_DEVICES=$(visible_devices)
     export CUDA_VISIBLE_DEVICES
     log_to "$log_dir/all.log"
-    # Open MPI binds each of two ranks to a single core unless told otherwise.
-    exec mpirun -n "$rank_size" --bind-to none ${HOSTFILE:+--hostfile "$HOSTFILE" -x PATH -x LD_LIBRARY_PATH -x PYTHONUNBUFFERED \
-        -x CUDA_VISIBLE_DEVICES} --allow-run-as-root --output-filename "$log_dir" --merge-stderr-to-stdout \
-        "$python" "$root/train.py" --distributed --device GPU "$@"
+    # Open MPI binds each of two ranks to a single core unless told otherwise, and ends all ranks within a second of
+    # SIGTERM or Ctrl-C: it gets neither, being in a session of its own, but SIGUSR1, which it hands on to the ranks.
+    setsid mpirun -n "$rank_size" --bind-to none ${HOSTFILE:+--hostfile "$HOSTFILE" -x PATH -x LD_LIBRARY_PATH \
+        -x PYTHONUNBUFFERED -x CUDA_VISIBLE_DEVICES} --allow-run-as-root --output-filename "$log_dir" \
+        --merge-stderr-to-stdout "$python" "$root/train.py" --distributed --device GPU "$@" &
+    wait_for $! 'kill -USR1' TERM
 }
 
 run_msrun() {
-    local port status=0
+    local port
     ((device_start == 0)) || fail "DEVICE_START $device_start: is for GPUs; omit it with --device CPU"
     [[ -z $HOSTFILE ]] || fail "HOSTFILE=$HOSTFILE: is for GPUs; unset it with --device CPU"
     [[ -x $(dirname -- "$python")/python ]] ||
@@ -65,30 +67,40 @@ run_msrun() {
     "$python" -m mindspore.parallel.cluster.run --worker_num="$rank_size" --local_worker_num="$rank_size" \
         --master_addr=127.0.0.1 --master_port="$port" --log_dir="$log_dir" --join=True --tail_worker_log=0 \
         "$root/train.py" --distributed "$@" &
-    trap "stop_msrun $! 130" INT
-    trap "stop_msrun $! 143" TERM
-    wait $! || status=$?
-    ((status == 0)) || grep -hs '^error:' "$log_dir"/worker_*.log | sort -u || true
-    exit "$status"
+    wait_for $! stop_rank_0 INT  # any other signal makes msrun leave the ranks behind
 }
 
-# stop_msrun PID STATUS: lets rank 0 save, whose end makes msrun end the others; after 70 s ends all by SIGINT, since
-# any other signal makes msrun leave them behind.
-stop_msrun() {
+# stop_rank_0 PID: asks the rank 0 that this msrun started to save and end.
+stop_rank_0() {
     local child
-    trap '' INT TERM
     for child in $(cat "/proc/$1/task/$1/children"); do
         if grep -qzx 'MS_NODE_ID=0' "/proc/$child/environ" && grep -qz 'train\.py$' "/proc/$child/cmdline"; then
             kill "$child"
         fi
     done
+}
+
+# wait_for PID ASK SIGNAL: waits for a launcher and exits with its status. On SIGTERM or Ctrl-C runs ASK PID, so that
+# rank 0 saves and ends, at which the launcher ends the others; after 70 s sends the launcher SIGNAL.
+wait_for() {
+    local status=0
+    trap "stop_launcher $1 '$2' $3 130" INT
+    trap "stop_launcher $1 '$2' $3 143" TERM
+    wait "$1" || status=$?
+    ((status == 0)) || grep -hs '^error:' "$log_dir"/worker_*.log | sort -u || true
+    exit "$status"
+}
+
+stop_launcher() {
+    trap '' INT TERM
+    $2 "$1"
     for ((tenth = 0; tenth < 700; tenth++)); do
         kill -0 "$1" 2>/dev/null || break
         sleep 0.1
     done
-    kill -INT "$1" 2>/dev/null || true
+    kill -"$3" "$1" 2>/dev/null || true
     wait "$1" || true
-    exit "$2"
+    exit "$4"
 }
 
 python=$(choose_python)

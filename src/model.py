@@ -19,7 +19,7 @@ import numpy as np
 from mindspore import nn, ops
 from mindspore.common.initializer import Normal
 
-from src.common.compat import channels_of, resample
+from src.common.compat import channels_of, halves, resample
 
 STRIDE = 4  # of branch 0 against the input image
 STEM_CHANNELS = 32
@@ -167,19 +167,18 @@ class WeightingBlock(nn.Cell):
 
     def __init__(self, channels: list[int], sizes: list[tuple[int, int]]) -> None:
         super().__init__()
-        halves = [c // 2 for c in channels]
-        self.split = ops.Split(1, 2)
-        self.cross_resolution_weighting = CrossResolutionWeighting(halves, sizes)
-        self.depthwise_convs = nn.CellList([ConvBN(c, c, 3, depthwise=True) for c in halves])
-        self.spatial_weighting = nn.CellList([SpatialWeighting(c) for c in halves])
-        self.shuffle = nn.CellList([Shuffle(c, *size) for c, size in zip(halves, sizes)])
+        half = [c // 2 for c in channels]
+        self.cross_resolution_weighting = CrossResolutionWeighting(half, sizes)
+        self.depthwise_convs = nn.CellList([ConvBN(c, c, 3, depthwise=True) for c in half])
+        self.spatial_weighting = nn.CellList([SpatialWeighting(c) for c in half])
+        self.shuffle = nn.CellList([Shuffle(c, *size) for c, size in zip(half, sizes)])
 
     def construct(self, xs):
         if self.fast is not None:
             return self.fast(xs)
         first, second = (), ()
         for x in xs:
-            a, b = self.split(x)
+            a, b = halves(x)
             first, second = first + (a,), second + (b,)
         second = self.cross_resolution_weighting(second)
         out = ()
@@ -195,13 +194,12 @@ class ShuffleUnit(nn.Cell):
     def __init__(self, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
         half = channels // 2
-        self.split = ops.Split(1, 2)
         self.branch2 = nn.SequentialCell(ConvBN(half, half, act=nn.ReLU()), ConvBN(half, half, 3, depthwise=True),
                                          ConvBN(half, half, act=nn.ReLU()))
         self.shuffle = Shuffle(half, *size)
 
     def construct(self, x):
-        a, b = self.split(x)
+        a, b = halves(x)
         return self.shuffle(a, self.branch2(b))
 
 
@@ -283,7 +281,6 @@ class Stem(nn.Cell):
         super().__init__()
         half = STEM_CHANNELS // 2
         self.conv1 = ConvBN(3, STEM_CHANNELS, 3, 2, act=nn.ReLU())
-        self.split = ops.Split(1, 2)
         self.branch1 = nn.SequentialCell(ConvBN(half, half, 3, 2, depthwise=True), ConvBN(half, half, act=nn.ReLU()))
         self.expand_conv = ConvBN(half, STEM_CHANNELS, act=nn.ReLU())
         self.depthwise_conv = ConvBN(STEM_CHANNELS, STEM_CHANNELS, 3, 2, depthwise=True)
@@ -291,7 +288,7 @@ class Stem(nn.Cell):
         self.shuffle = Shuffle(half, *size)
 
     def construct(self, x):
-        a, b = self.split(self.conv1(x))
+        a, b = halves(self.conv1(x))
         return self.shuffle(self.branch1(a), self.linear_conv(self.depthwise_conv(self.expand_conv(b))))
 
 

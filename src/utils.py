@@ -11,7 +11,7 @@ import numpy as np
 from mindspore import nn
 from mindspore.communication import get_group_size, get_rank, init
 
-from src.common.compat import built_for, sgd
+from src.common.compat import adam_weight_decay, built_for, sgd
 from src.common.errors import InputError, first_line
 
 
@@ -151,9 +151,8 @@ def make_optimizer(name: str, network: nn.Cell, learning_rate: np.ndarray, weigh
         learning_rate: float32 (updates,), one per update.
         weight_decay: of convolution weights; for Adam and SGD it is added to the gradient.
     """
-    rate = ms.Tensor(learning_rate)
-    groups = parameter_groups(network, weight_decay)
-    return sgd(groups, rate) if name == 'SGD' else getattr(nn, name)(groups, learning_rate=rate)
+    make = {'AdamWeightDecay': adam_weight_decay, 'Adam': nn.Adam, 'SGD': sgd}[name]
+    return make(parameter_groups(network, weight_decay), ms.Tensor(learning_rate))
 
 
 def get_logger(file: Path | None = None, quiet: bool = False) -> logging.Logger:

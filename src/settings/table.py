@@ -52,7 +52,7 @@ EXPERIMENT = {
     'device': Setting(str, 'GPU, CPU or Ascend', choices=DEVICES, resume_may_change=True),
     'model_config': Setting(str, 'module in configs/, or the path of a .py file like those', resume_may_change=True),
     'learning_rate': Setting(float, 'per device; multiplied by the number of devices', least=0),
-    'loss_scale': Setting(int, 'the loss is multiplied by it, the gradients divided by it', least=1),
+    'loss_scale': Setting(int, 'for float16 (amp_level O2, O3): the loss times it, the gradients divided', least=1),
     'weight_decay': Setting(float, 'not applied to biases and BN', least=0),
     'experiment_tag': Setting(str, 'checkpoints and logs go to <output_root>/checkpoints/<experiment_tag>/', **OUTSIDE),
     'checkpoint_path': Setting(str, 'weights to start from (.ckpt, or an official .pth)', optional=True, **OUTSIDE),

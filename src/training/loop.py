@@ -4,34 +4,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-import numpy as np
-from mindspore import Model, Tensor, nn
+from mindspore import Model
 from mindspore.dataset import Dataset
 from mindspore.train.callback import Callback, RunContext
 
 from src.callback import Progress
 from src.common.errors import from_worker
 from src.training.train_step import TrainStep
-
-
-class BatchNormSnapshot:
-    """BN's running statistics after the last good step, to be put back after a bad one.
-
-    They move with the forward pass, before anything is known of the gradients: one image that is not finite would
-    spoil them for ever. The copies are the host's: 408 small ones for Lite-HRNet-18, some milliseconds.
-    """
-
-    def __init__(self, network: nn.Cell) -> None:
-        self.parameters = [p for p in network.get_parameters() if p.name.endswith(('moving_mean', 'moving_variance'))]
-        self.copies = [p.asnumpy().copy() for p in self.parameters]
-
-    def commit_or_restore(self, finite: bool) -> None:
-        """Take new copies after a good step, put the old ones back after a bad one."""
-        for parameter, copy in zip(self.parameters, self.copies):
-            if finite:
-                np.copyto(copy, parameter.asnumpy())
-            else:
-                parameter.set_data(Tensor(copy))
 
 
 class CallbackRelay(Callback):
@@ -42,7 +21,6 @@ class CallbackRelay(Callback):
 
     def __init__(self, step: TrainStep, progress: Progress, callbacks: Sequence[Callback]) -> None:
         self.step, self.progress, self.callbacks = step, progress, callbacks
-        self.snapshot = BatchNormSnapshot(step.network)
         self.context: RunContext | None = None
         self.in_epoch, self.learning_rate = False, 0.0
 
@@ -77,7 +55,8 @@ class CallbackRelay(Callback):
     def on_train_step_end(self, run_context: RunContext) -> None:
         """Mend the statistics first, so that no callback sees spoilt ones; stop after the last step."""
         loss, finite = (output.asnumpy() for output in run_context.original_args().net_outputs)
-        self.snapshot.commit_or_restore(bool(finite))
+        if not finite:
+            self.step.restore_statistics()
         self.progress.end_step(float(loss), bool(finite), self.learning_rate)
         self.notify('on_train_step_end', run_context)
         if self.progress.step >= self.progress.total_steps:
@@ -107,6 +86,7 @@ def fit(step: TrainStep, progress: Progress, loader: Dataset, callbacks: Sequenc
         InputError: an image can't be read, or a callback ends the training.
     """
     step.set_train()
+    step.keep_statistics()
     model, relay = Model(step), CallbackRelay(step, progress, callbacks)
     with ExitStack() as stack:
         for callback in callbacks:

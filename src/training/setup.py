@@ -75,7 +75,9 @@ def make_step(experiment: dict[str, Any], config: dict[str, Any], network: LiteH
             accelerate(averages, experiment['cpu_threads'])
         fill_network(averages, network_state(network))
     optimizer = make_optimizer(config['train']['optimizer'], network, rates, experiment['weight_decay'])
-    return TrainStep(NetWithLoss(network, JointsMSELoss()), optimizer, experiment['loss_scale'], ranks, clip_norm=clip,
+    # float32 holds every gradient as it is; not to scale them spares an operator for each.
+    scale = experiment['loss_scale'] if experiment['amp_level'] != 'O0' else 1
+    return TrainStep(NetWithLoss(network, JointsMSELoss()), optimizer, scale, ranks, clip_norm=clip,
                      accumulate_steps=accumulate_steps, ema=averages, ema_decay=ema_decay)
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a flag that the training reads between two steps, and the evaluation between two batches."""
+"""SIGTERM, SIGINT and SIGUSR1 (mpirun hands it on) as a flag, read between two steps or batches of the evaluation."""
 from __future__ import annotations
 
 import logging
@@ -14,7 +14,7 @@ from types import FrameType
 from mindspore.train.callback import Callback, RunContext
 
 GRACE = 60.0  # seconds after a signal in which a step, or a batch of the evaluation, has to end
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class StopSignals:
@@ -75,7 +75,7 @@ class StopSignals:
 
 
 class DeferSignals(Callback):
-    """Holds SIGTERM and SIGINT back from the first step on; stands first among the callbacks of every rank.
+    """Holds these signals back from the first step on; stands first among the callbacks of every rank.
 
     Rank 0 saves and ends itself (`LeaveAfterSignal`); the others go on, as rank 0 needs them to finish its step, until
     the launcher ends them.

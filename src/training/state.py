@@ -69,8 +69,8 @@ def require_same_settings(saved: Mapping[str, Any], now: Mapping[str, Any], path
 
 
 def _saved_parameters(step: nn.Cell) -> dict[str, ms.Parameter]:
-    # Learning rates come from the settings: more epochs make the list longer.
-    return {p.name: p for p in step.get_parameters() if not p.name.startswith('learning_rate')}
+    # Learning rates come from the settings: more epochs make the list longer. Good statistics are the network's.
+    return {p.name: p for p in step.get_parameters() if not p.name.startswith(('learning_rate', 'good_statistics'))}
 
 
 def state_of(step: nn.Cell) -> dict[str, np.ndarray]:

@@ -1,16 +1,17 @@
 """One training step as a cell: forward, loss, scaled gradients, all-reduce, unscale, overflow check, update.
 
 `mindspore.Model`'s own loss-scale managers refuse the CPU, and its AdamWeightDecay cannot unscale, so the step is
-written out here; it is the same on CPU, GPU and Ascend.
+written out here; it is the same on CPU, GPU and Ascend. What concerns all gradients is done on one vector of them: an
+operator on each of some 400 would be as many launches on a GPU.
 """
 from __future__ import annotations
 
+import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, float32, int32, nn, ops
 
 _map = ops.HyperMap()
 _unscale = ops.MultitypeFuncGraph('unscale')
-_probe = ops.MultitypeFuncGraph('probe')
-_square = ops.MultitypeFuncGraph('square')
+_flatten = ops.MultitypeFuncGraph('flatten')
 _add_to = ops.MultitypeFuncGraph('add_to')
 _blend = ops.MultitypeFuncGraph('blend')
 _clear = ops.MultitypeFuncGraph('clear')
@@ -21,15 +22,9 @@ def _unscale_tensor(factor, gradient):
     return gradient * factor
 
 
-@_probe.register('Tensor')
-def _probe_tensor(gradient):
-    # Infinite or not-a-number where an entry is. (Not x * 0: MindSpore 1.10 replaces that by 0, whatever x is.)
-    return ops.ReduceSum()(gradient)
-
-
-@_square.register('Tensor')
-def _square_tensor(gradient):
-    return ops.ReduceSum()(gradient * gradient)
+@_flatten.register('Tensor')
+def _flatten_tensor(x):
+    return ops.Reshape()(x, (-1,))
 
 
 @_add_to.register('Tensor', 'Tensor')
@@ -52,7 +47,9 @@ class TrainStep(nn.Cell):
 
     Inputs are float32 (N, 3, H, W), (N, K, H/4, W/4) and (N, K, 1), outputs a float32 and a bool scalar. All that the
     next step depends on is a parameter of this cell: weights, BN statistics, the optimizer's state, sums of gradients
-    (`accumulated.*`) and moving averages (`ema.*`).
+    (`accumulated.*`) and moving averages (`ema.*`). BN's running statistics move with the forward pass, before anything
+    is known of the gradients: one image that is not finite would spoil them for ever, so `keep_statistics` is called
+    before the first step and `restore_statistics` after every step that was not finite.
 
     Args:
         network: cell whose output is the scalar loss, with the trained network as `network`.
@@ -78,9 +75,11 @@ class TrainStep(nn.Cell):
         self.grad = ops.GradOperation(get_by_list=True, sens_param=True)
         self.loss_scale = float(loss_scale)
         self.factor = Tensor([1.0 / (loss_scale * accumulate_steps)], float32)
+        self.is_scaled = loss_scale * accumulate_steps != 1
         self.reducer = nn.DistributedGradReducer(self.weights, True, ranks) if ranks > 1 else None
         self.ones_like = ops.OnesLike()
-        self.add_n = ops.AddN()
+        self.concat = ops.Concat()
+        self.sum = ops.ReduceSum()
         self.is_finite = ops.IsFinite()
         self.depend = ops.Depend()
         self.clip_norm = clip_norm
@@ -88,6 +87,11 @@ class TrainStep(nn.Cell):
         self.ema_decay = ema_decay
         self.totals = self.averages = None
         self._result = (network.network,)
+        self.statistics = ParameterTuple([p for p in network.get_parameters()
+                                          if p.name.endswith(('moving_mean', 'moving_variance'))])
+        if self.statistics:  # after the last good step
+            self.good_statistics = Parameter(Tensor(np.zeros(sum(p.size for p in self.statistics), np.float32)),
+                                             name='good_statistics', requires_grad=False)
         if accumulate_steps > 1:
             self.totals = self.weights.clone('accumulated', 'zeros')
             self.waiting = Parameter(Tensor(0, int32), name='accumulated.steps', requires_grad=False)
@@ -116,11 +120,31 @@ class TrainStep(nn.Cell):
         gradients = self.grad(self.network, self.weights)(image, target, target_weight, sens)
         if self.reducer is not None:
             gradients = self.reducer(gradients)
-        gradients = _map(ops.partial(_unscale, self.factor), gradients)
-        finite = self.is_finite(self.add_n(_map(_probe, gradients)))
+        if self.is_scaled:
+            gradients = _map(ops.partial(_unscale, self.factor), gradients)
+        # Not finite where an entry is not. (Not x * 0: MindSpore 1.10 replaces that by 0, whatever x is.)
+        finite = self.is_finite(self.sum(self.vector(gradients)))
         if finite:
             loss = self.depend(loss, self.accumulate_or_update(gradients))
+            if self.statistics:
+                loss = self.depend(loss, ops.assign(self.good_statistics, self.vector(self.statistics)))
         return loss, finite
+
+    def vector(self, tensors: tuple[Tensor, ...]) -> Tensor:
+        """Return all values of the tensors, one after the other."""
+        return self.concat(_map(_flatten, tensors))
+
+    def keep_statistics(self) -> None:
+        """Take the statistics as they are now for good ones."""
+        if self.statistics:
+            self.good_statistics.set_data(Tensor(np.concatenate([p.asnumpy().ravel() for p in self.statistics])))
+
+    def restore_statistics(self) -> None:
+        """Put back the statistics after the last good step."""
+        if self.statistics:
+            ends = np.cumsum([p.size for p in self.statistics])[:-1]
+            for parameter, values in zip(self.statistics, np.split(self.good_statistics.asnumpy(), ends)):
+                parameter.set_data(Tensor(values.reshape(parameter.shape)))
 
     def accumulate_or_update(self, gradients: tuple[Tensor, ...]) -> Tensor:
         """Update the network, or add the gradients to those that wait for further steps; return what to depend on."""
@@ -137,7 +161,7 @@ class TrainStep(nn.Cell):
     def update(self, gradients: tuple[Tensor, ...]) -> Tensor:
         """Update the network and the moving averages once; return what to depend on."""
         if self.clip_norm:
-            norm = ops.sqrt(self.add_n(_map(_square, gradients)))
+            norm = ops.sqrt(self.sum(ops.square(self.vector(gradients))))
             gradients = _map(ops.partial(_unscale, ops.minimum(1.0, self.clip_norm / (norm + 1e-6))), gradients)
         updated = self.optimizer(gradients)
         if self.averages is not None:

@@ -92,6 +92,10 @@ template <typename T> void Sqrt(const T *x, T *y, size_t n, Stream) { LAUNCH(); 
 template <typename T> void Reciprocal(const T *x, T *y, size_t n, Stream) { LAUNCH(); EACH(i, n) y[i] = 1 / x[i]; }
 template <typename T> void Negative(const T *x, T *y, size_t n, Stream) { LAUNCH(); EACH(i, n) y[i] = -x[i]; }
 template <typename T> void CalReLU(int n, T *x, T *y, Stream) { LAUNCH(); EACH(i, n) y[i] = x[i] < 0 ? T(0) : x[i]; }
+template <typename T> void CalReLUGrad(int n, T *dy, T *y, T *dx, Stream) {
+  LAUNCH();
+  EACH(i, n) dx[i] = y[i] > 0 ? dy[i] : T(0);
+}
 template <typename T> void CalIsFinite(size_t n, const T *x, bool *y, Stream) {
   LAUNCH();
   EACH(i, n) y[i] = std::isfinite((float)x[i]);
@@ -107,6 +111,10 @@ template <typename T> void CalSelect(size_t n, const bool *which, const T *a, co
   EACH(i, n) y[i] = which[i] ? a[i] : b[i];
 }
 template <typename S, typename T> void Cast(int n, const S *x, T *y, Stream) { LAUNCH(); EACH(i, n) y[i] = (T)x[i]; }
+template <typename S, typename T> void CastAllKernel(S **xs, T **ys, size_t, size_t count, const size_t *n, Stream) {
+  LAUNCH();
+  EACH(k, count) EACH(i, n[k]) ys[k][i] = (T)xs[k][i];
+}
 
 // ReLU that keeps a bit per entry for its gradient, 32 of them in a word.
 static bool Bit(const unsigned *mask, size_t i) { return mask[i / 32] >> i % 32 & 1; }
@@ -179,8 +187,7 @@ void CalTile(size_t n, size_t, size_t dims, const size_t *from, const size_t *to
   }
 }
 template <typename T>
-void CalTranspose(size_t n, const T *x, const size_t *shape, const size_t *axes, size_t dims, T *y, Stream) {
-  LAUNCH();
+static void Transpose(size_t n, const T *x, const size_t *shape, const size_t *axes, size_t dims, T *y) {
   Sizes steps(dims, 1);
   for (size_t d = dims - 1; d-- > 0;) steps[d] = steps[d + 1] * shape[d + 1];
   EACH(p, n) {
@@ -188,6 +195,23 @@ void CalTranspose(size_t n, const T *x, const size_t *shape, const size_t *axes,
     for (size_t d = dims; d-- > 0; rest /= shape[axes[d]]) q += rest % shape[axes[d]] * steps[axes[d]];
     y[p] = x[q];
   }
+}
+template <typename T>
+void CalTranspose(size_t n, const T *x, const size_t *shape, const size_t *axes, size_t dims, T *y, Stream) {
+  LAUNCH();
+  Transpose(n, x, shape, axes, dims, y);
+}
+template <typename T>
+void CalNCHW2NHWCInterface(size_t n, size_t dims, const T *x, const size_t *shape, const size_t *axes, const size_t *,
+                           const size_t *, T *y, Stream) {
+  LAUNCH();
+  Transpose(n, x, shape, axes, dims, y);
+}
+template <typename T>
+void CalNHWC2NCHWInterface(size_t n, size_t dims, const T *x, const size_t *shape, const size_t *axes, const size_t *,
+                           const size_t *, T *y, Stream) {
+  LAUNCH();
+  Transpose(n, x, shape, axes, dims, y);
 }
 // A scalar of the learning rates' list, among others; an index out of range gives 0, as on a GPU.
 template <typename T, typename I>
@@ -204,6 +228,12 @@ template <typename T> void CalBiasAddGradNCHW(size_t n, size_t channels, int h, 
   LAUNCH();
   std::vector<double> sum(channels);
   EACH(i, n) sum[i / ((size_t)h * w) % channels] += dy[i];
+  EACH(c, channels) db[c] = sum[c];
+}
+template <typename T> void CalBiasAddGradNHWC(size_t n, size_t channels, const T *dy, T *db, Stream) {
+  LAUNCH();
+  std::vector<double> sum(channels);
+  EACH(i, n) sum[i % channels] += dy[i];
   EACH(c, channels) db[c] = sum[c];
 }
 template <typename T>
@@ -242,6 +272,16 @@ void FusedWeightDecayMomentum(size_t n, T *decay, T *weights, T *moment, const T
     weights[i] -= rate[0] * moment[i];
   }
 }
+template <typename T, typename G>
+void AdamWeightDecayOp(size_t n, const G *gradient, const float *rate, const float *beta1, const float *beta2,
+                       const float *epsilon, const float *decay, G *weights, T *first, T *second, Stream) {
+  LAUNCH();
+  EACH(i, n) {
+    first[i] += (gradient[i] - first[i]) * (1 - beta1[0]);
+    second[i] += (gradient[i] * gradient[i] - second[i]) * (1 - beta2[0]);
+    weights[i] -= rate[0] * (first[i] / (std::sqrt(second[i]) + epsilon[0]) + decay[0] * weights[i]);
+  }
+}
 template <typename T>
 void ApplyAdam(size_t n, const T *gradient, const T *beta1_power, const T *beta2_power, const T *rate, const T *beta1,
                const T *beta2, const T *epsilon, T *weights, T *first, T *second, Stream) {
@@ -268,6 +308,7 @@ OF_NUMBERS(float) OF_NUMBERS(__half) OF_NUMBERS(int) OF_NUMBERS(long)
   template void Reciprocal<T>(const T *, T *, size_t, Stream);                                                    \
   template void Negative<T>(const T *, T *, size_t, Stream);                                                      \
   template void CalReLU<T>(int, T *, T *, Stream);                                                                \
+  template void CalReLUGrad<T>(int, T *, T *, T *, Stream);                                                        \
   template void CalIsFinite<T>(size_t, const T *, bool *, Stream);                                                \
   template void ReluV2<T>(size_t, const T *, T *, unsigned *, Stream);                                            \
   template void ReluGradV2<T>(size_t, const T *, const unsigned *, T *, Stream);                                  \
@@ -282,8 +323,13 @@ OF_NUMBERS(float) OF_NUMBERS(__half) OF_NUMBERS(int) OF_NUMBERS(long)
   template void PackKernel<T>(size_t, size_t, size_t, T **, T *, Stream);                                         \
   template void UnpackKernel<T>(size_t, size_t, size_t, T **, const T *, Stream);                                 \
   template void CalTranspose<T>(size_t, const T *, const size_t *, const size_t *, size_t, T *, Stream);          \
+  template void CalNCHW2NHWCInterface<T>(size_t, size_t, const T *, const size_t *, const size_t *,               \
+                                         const size_t *, const size_t *, T *, Stream);                            \
+  template void CalNHWC2NCHWInterface<T>(size_t, size_t, const T *, const size_t *, const size_t *,               \
+                                         const size_t *, const size_t *, T *, Stream);                            \
   template void GatherV2<T, int>(T *, int *, T *, size_t, size_t, size_t, size_t, Stream);                        \
   template void CalBiasAddGradNCHW<T>(size_t, size_t, int, int, const T *, T *, Stream);                          \
+  template void CalBiasAddGradNHWC<T>(size_t, size_t, const T *, T *, Stream);                                    \
   template void CalBatchNormGrad<T>(T *, T *, float *, float *, float *, T *, float *, float *, double, int, int, \
                                     int, int, Stream);
 OF_REALS(float) OF_REALS(__half)
@@ -296,5 +342,9 @@ template void MomentumUpdateVariable<float, float, float>(size_t, float *, float
                                                           const float *, bool, Stream);
 template void FusedWeightDecayMomentum<float, float>(size_t, float *, float *, float *, const float *, const float *,
                                                      const float *, Stream);
+template void CastAllKernel<float, __half>(float **, __half **, size_t, size_t, const size_t *, Stream);
+template void CastAllKernel<__half, float>(__half **, float **, size_t, size_t, const size_t *, Stream);
+template void AdamWeightDecayOp<float, float>(size_t, const float *, const float *, const float *, const float *,
+                                              const float *, const float *, float *, float *, float *, Stream);
 template void ApplyAdam<float>(size_t, const float *, const float *, const float *, const float *, const float *,
                                const float *, const float *, float *, float *, float *, Stream);

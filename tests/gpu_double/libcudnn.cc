@@ -2,6 +2,7 @@
 // type and strides, computed on, and written back. Types and enumerators as in NVIDIA's cuDNN 8 reference.
 #include "double.h"
 
+#include <algorithm>
 #include <functional>
 
 enum { kSuccess = 0, kBadParam = 3 };
@@ -11,6 +12,7 @@ enum { kSigmoid = 0, kRelu = 1 };
 enum { kMaxPool = 0, kAverageWithPadding = 1, kAverageWithoutPadding = 2 };
 enum { kReduceAdd = 0, kReduceAverage = 5 };
 enum { kOpAdd = 0 };
+enum { kPlain = 0, kActivate = 1, kAddActivate = 2 };  // what is fused with batch normalisation
 static const int kDims = 8;
 
 // One struct for every kind of descriptor.
@@ -280,14 +282,19 @@ int cudnnBatchNormalizationForwardTraining(void *, int, const void *, const void
                    epsilon, (float *)saved_mean, (float *)saved_scale);
 }
 int cudnnBatchNormalizationForwardTrainingEx(void *, int, int fused, const void *, const void *, Tensor xd,
-                                             const void *x, Tensor, const void *, Tensor yd, void *y, Tensor,
+                                             const void *x, Tensor zd, const void *z, Tensor yd, void *y, Tensor,
                                              const void *gamma, const void *beta, double share, void *mean,
                                              void *variance, double epsilon, void *saved_mean, void *saved_scale,
-                                             Tensor, void *, size_t, void *, size_t) {
+                                             Tensor activation, void *, size_t, void *, size_t) {
   LAUNCH();
-  if (fused) gpu_double_refuse("batch normalisation fused with an activation");
-  return Normalise(xd, x, yd, y, (const float *)gamma, (const float *)beta, share, (float *)mean, (float *)variance,
-                   epsilon, (float *)saved_mean, (float *)saved_scale);
+  Normalise(xd, x, yd, y, (const float *)gamma, (const float *)beta, share, (float *)mean, (float *)variance, epsilon,
+            (float *)saved_mean, (float *)saved_scale);
+  if (fused == kPlain) return kSuccess;
+  if (activation->mode != kRelu) gpu_double_refuse("batch normalisation fused with another activation than ReLU");
+  Floats out = Read(yd, y), added = fused == kAddActivate ? Read(zd, z) : Floats(out.size());
+  for (size_t i = 0; i < out.size(); i++) out[i] = std::max(out[i] + added[i], 0.0f);
+  Write(yd, y, out);
+  return kSuccess;
 }
 int cudnnBatchNormalizationForwardInference(void *, int, const void *, const void *, Tensor xd, const void *x,
                                             Tensor yd, void *y, Tensor, const void *gamma, const void *beta,
@@ -300,16 +307,20 @@ int cudnnBatchNormalizationForwardInference(void *, int, const void *, const voi
   return kSuccess;
 }
 int cudnnBatchNormalizationBackwardEx(void *, int, int fused, const void *, const void *, const void *, const void *,
-                                      Tensor xd, const void *x, Tensor, const void *, Tensor dyd, const void *dy, Tensor,
-                                      void *, Tensor dxd, void *dx, Tensor, const void *gamma, const void *,
+                                      Tensor xd, const void *x, Tensor yd, const void *y, Tensor dyd, const void *dy,
+                                      Tensor dzd, void *dz, Tensor dxd, void *dx, Tensor, const void *gamma, const void *,
                                       void *dgamma, void *dbeta, double, const void *saved_mean,
                                       const void *saved_scale, Tensor, void *, size_t, void *, size_t) {
   LAUNCH();
-  if (fused) gpu_double_refuse("batch normalisation fused with an activation");
   const int channels = xd->dims[1];
   const double count = (double)xd->Size() / channels;
   const float *mean = (const float *)saved_mean, *scale = (const float *)saved_scale, *g = (const float *)gamma;
   Floats a = Read(xd, x), d = Read(dyd, dy), out(a.size());
+  if (fused != kPlain) {
+    Floats activated = Read(yd, y);
+    for (size_t i = 0; i < d.size(); i++) d[i] *= activated[i] > 0;
+    if (fused == kAddActivate) Write(dzd, dz, d);
+  }
   std::vector<double> sum(channels), product(channels);
   EachOfChannel(xd, [&](int c, size_t i) {
     sum[c] += d[i];
