@@ -67,10 +67,14 @@ class Programs:
         """Return the final checkpoint of a training."""
         return self.folder / device / 'checkpoints' / tag / f'{NAME}.ckpt'
 
+    def rows(self, device: str, tag: str) -> list[dict[str, str]]:
+        """Return steps.csv."""
+        with self.checkpoint(device, tag).with_name('steps.csv').open() as file:
+            return list(csv.DictReader(file))
+
     def losses(self, device: str, tag: str) -> np.ndarray:
         """Return the loss of each step."""
-        with self.checkpoint(device, tag).with_name('steps.csv').open() as file:
-            return np.array([float(row['loss']) for row in csv.DictReader(file)])
+        return np.array([float(row['loss']) for row in self.rows(device, tag)])
 
     def state(self, device: str, tag: str) -> dict[str, np.ndarray]:
         """Return all parameters after the last step: network, statistics, moments, averages."""

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from src.common.compat import VERSION, built_for
-from tests.gpu_double.build import build
 
 pytestmark = pytest.mark.skipif(VERSION[:2] != (1, 10) or not built_for('GPU') or not shutil.which('g++'),
                                 reason='needs mindspore-gpu 1.10 and g++')
@@ -22,9 +21,9 @@ print(ms.ops.{operator}()(x{arguments}).asnumpy().tolist())
 """
 
 
-@pytest.fixture(scope='module')
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return {**os.environ, **build(tmp_path_factory.mktemp('gpu_double'))}
+@pytest.fixture
+def environment(double: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, **double}
 
 
 def run(environment: dict[str, str], operator: str, arguments: str = '') -> subprocess.CompletedProcess[str]:
