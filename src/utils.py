@@ -76,8 +76,7 @@ def join_ranks() -> tuple[int, int]:
         raise InputError(f'distributed: no communication with the other ranks ({first_line(error)}); start with '
                          'scripts/run_distributed_train_gpu.sh') from error
     rank, ranks = get_rank(), get_group_size()
-    ms.set_auto_parallel_context(parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True, device_num=ranks,
-                                 parameter_broadcast=True)
+    ms.set_auto_parallel_context(parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True, device_num=ranks)
     return rank, ranks
 
 

@@ -1,6 +1,6 @@
 """One rank of a small data-parallel training; started by test_distributed.py, leaves its parameters in a file.
 
-    python distributed_worker.py FOLDER plain|bn STEPS BATCH_SIZE [--distributed]
+    python distributed_worker.py FOLDER plain|bn STEPS BATCH_SIZE [CPU|GPU]
 """
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Samples:
 
 
 def main(folder: str, kind: str, steps: str, batch_size: str, *distributed: str) -> None:
-    rank, ranks = set_device('CPU', 0, bool(distributed))
+    rank, ranks = set_device(*distributed or ('CPU',), 0, bool(distributed))
     network = Net(kind == 'bn')
     randomise(network)
     before = values(network)

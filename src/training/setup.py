@@ -106,7 +106,8 @@ class Run:
         self.experiment, self.config = experiment, config
         self.rank, self.ranks = set_device(experiment['device'], experiment['device_id'], experiment['distributed'],
                                            experiment['cpu_threads'], experiment['enable_graph_kernel'])
-        set_seed(experiment['random_seed'])
+        # Ranks must begin with the same weights.
+        set_seed(0 if self.ranks > 1 and experiment['random_seed'] is None else experiment['random_seed'])
         self.samples = build_dataset(experiment, config, 'train')
         per_epoch = steps_per_epoch(len(self.samples), settings['batch_size'], self.ranks)
         rates = update_rates(experiment, settings, per_epoch, self.ranks)

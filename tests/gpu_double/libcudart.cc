@@ -1,4 +1,5 @@
-// The CUDA runtime: device memory is host memory, streams run at once. GPU_DOUBLE_DEVICES devices, one by default.
+// The CUDA runtime: device memory is host memory, streams run at once. The machine has GPU_DOUBLE_DEVICES devices, one by
+// default, of which CUDA_VISIBLE_DEVICES (numbers alone) shows a process some under new numbers; the trace has the old.
 #include "double.h"
 
 // The first fields of CUDA 11's cudaDeviceProp, and one further back (driver_types.h): the rest stays the caller's.
@@ -36,9 +37,20 @@ static int Attribute(int attribute) {
 static const size_t kMemory = 8ull << 30;  // bytes that each device claims to have
 static thread_local int current = 0;
 
-static int Devices() {
-  const char *count = getenv("GPU_DOUBLE_DEVICES");
-  return count ? atoi(count) : 1;
+static std::vector<int> FindDevices() {
+  const char *count = getenv("GPU_DOUBLE_DEVICES"), *visible = getenv("CUDA_VISIBLE_DEVICES");
+  const int all = count ? atoi(count) : 1;
+  std::vector<int> devices;
+  for (int i = 0; !visible && i < all; i++) devices.push_back(i);
+  for (const char *at = visible; at && *at; at = strchr(at, ',') ? strchr(at, ',') + 1 : nullptr) {
+    if (atoi(at) < 0 || atoi(at) >= all) break;  // hides those behind it, as CUDA does
+    devices.push_back(atoi(at));
+  }
+  return devices;
+}
+static const std::vector<int> &Devices() {
+  static const auto &devices = *new std::vector<int>(FindDevices());
+  return devices;
 }
 
 static int Handle(void **handle) {
@@ -47,17 +59,20 @@ static int Handle(void **handle) {
 }
 
 extern "C" {
+int cudaRuntimeGetVersion(int *version) { CALL(); *version = 11060; return kSuccess; }
 int cudaGetDeviceCount(int *count) {
   CALL();
-  *count = Devices();
+  *count = Devices().size();
   return *count ? kSuccess : kNoDevice;
 }
 int cudaSetDevice(int device) {
-  CountNamed("cudaSetDevice(" + std::to_string(device) + ")");
-  if (device < 0 || device >= Devices()) return kInvalidDevice;
+  if (device < 0 || device >= (int)Devices().size()) return kInvalidDevice;
+  CountNamed("cudaSetDevice(" + std::to_string(Devices()[device]) + ")");
   current = device;
   return kSuccess;
 }
+// The machine's number of the current device.
+int gpu_double_device() { return Devices()[current]; }
 int cudaGetDevice(int *device) { CALL(); *device = current; return kSuccess; }
 int cudaDeviceGetAttribute(int *value, int attribute, int) {
   CALL();
@@ -126,6 +141,14 @@ int cudaEventDestroy(void *event) { CALL(); free(event); return kSuccess; }
 int cudaEventRecord(void *, void *) { CALL(); return kSuccess; }
 int cudaEventQuery(void *) { CALL(); return kSuccess; }
 int cudaEventSynchronize(void *) { CALL(); return kSuccess; }
+// MindSpore 2's plugin brings kernels of its own and makes them known when it is loaded; none can be launched here.
+void **__cudaRegisterFatBinary(void *) { CALL(); static void *handle; return &handle; }
+void __cudaRegisterFatBinaryEnd(void **) { CALL(); }
+void __cudaUnregisterFatBinary(void **) { CALL(); }
+void __cudaRegisterFunction(void **, const char *, char *, const char *, int, void *, void *, void *, void *, int *) {
+  CALL();
+}
+void __cudaRegisterVar(void **, char *, char *, const char *, int, size_t, int, int) { CALL(); }
 const char *cudaGetErrorName(int error) { return error ? "cudaError of the double" : "cudaSuccess"; }
 const char *cudaGetErrorString(int error) { return error ? "an error of the double" : "no error"; }
 }

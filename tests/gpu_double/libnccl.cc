@@ -42,7 +42,7 @@ static void Wait(Communicator *c) {
 }
 
 extern "C" {
-int cudaGetDevice(int *);
+int gpu_double_device();
 
 int ncclGetUniqueId(UniqueId *id) {
   CALL();
@@ -54,8 +54,7 @@ int ncclGetUniqueId(UniqueId *id) {
   return made ? kSuccess : kSystemError;
 }
 int ncclCommInitRank(Communicator **made, int ranks, UniqueId id, int rank) {
-  int device = -1;
-  cudaGetDevice(&device);
+  const int device = gpu_double_device();
   CountNamed("ncclCommInitRank(rank " + std::to_string(rank) + " of " + std::to_string(ranks) + " on device " +
              std::to_string(device) + ")");
   int file = open(id.path, O_RDWR);

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def train_both_ways(folder: Path, kind: str, steps: int) -> tuple[dict, dict, li
     path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
     subprocess.run([sys.executable, '-m', 'mindspore.parallel.cluster.run', '--worker_num=2', '--local_worker_num=2',
                     '--master_addr=127.0.0.1', f'--master_port={free_port()}', f'--log_dir={folder}', '--join=True',
-                    str(WORKER), str(folder), kind, str(steps), '4', '--distributed'], check=True, timeout=80,
+                    str(WORKER), str(folder), kind, str(steps), '4', 'CPU'], check=True, timeout=80,
                    env={**os.environ, 'PATH': path}, stdout=subprocess.DEVNULL)
     before, one, *two = (dict(np.load(folder / f'{name}.npz')) for name in (
         'before', 'rank0_of_1', 'rank0_of_2', 'rank1_of_2'))
@@ -69,15 +69,16 @@ def test_with_batch_normalisation_the_ranks_agree_and_statistics_add_up(tmp_path
 class Run:
     """The script with two ranks of train.py, its output so far, and all processes that it has started."""
 
-    def __init__(self, data: Path, output: Path) -> None:
+    def __init__(self, data: Path, output: Path, device: str = 'CPU', environment: Mapping[str, str] = {}) -> None:
         self.mark, self.log = f'LITE_HRNET_TEST={uuid.uuid4()}', output / 'said.txt'
+        self.rank_variable = {'CPU': 'MS_NODE_ID', 'GPU': 'OMPI_COMM_WORLD_RANK'}[device]
         options = train_options(data, output, '--train.epochs', '100000', '--train.batch_size', '2',
-                                '--checkpoint_interval', '100000')
+                                '--checkpoint_interval', '100000', '--device', device)
         name, _, value = self.mark.partition('=')
         with self.log.open('w') as log:
             self.script = subprocess.Popen(
                 ['bash', str(ROOT / 'scripts/run_distributed_train_gpu.sh'), '2', *options], stdout=log, stderr=log,
-                start_new_session=True, env={**os.environ, name: value, 'PYTHON': sys.executable})
+                start_new_session=True, env={**os.environ, **environment, name: value, 'PYTHON': sys.executable})
 
     def processes(self) -> dict[int, dict[str, str]]:
         """Environment of every living process that came of it."""
@@ -93,7 +94,7 @@ class Run:
 
     def rank(self, number: int) -> int:
         """Process of a rank: the first of those that bear its number."""
-        return min(pid for pid, values in self.processes().items() if values.get('MS_NODE_ID') == str(number)
+        return min(pid for pid, values in self.processes().items() if values.get(self.rank_variable) == str(number)
                    and 'train.py' in Path(f'/proc/{pid}/cmdline').read_text())
 
     def wait_for(self, words: str, seconds: float = 75) -> None:
@@ -104,9 +105,9 @@ class Run:
 
 
 @contextmanager
-def running(data: Path, output: Path) -> Iterator[Run]:
+def running(data: Path, output: Path, device: str = 'CPU', environment: Mapping[str, str] = {}) -> Iterator[Run]:
     """A run in its second epoch; nothing of it is left afterwards."""
-    run = Run(data, output)
+    run = Run(data, output, device, environment)
     try:
         run.wait_for('epoch 2:')
         yield run
@@ -116,11 +117,13 @@ def running(data: Path, output: Path) -> Iterator[Run]:
         run.script.wait()
 
 
-def assert_nothing_left(run: Run, port: int) -> None:
+def assert_nothing_left(run: Run, port: int | None = None) -> None:
     end = time.time() + 5
     while run.processes() and time.time() < end:
         time.sleep(0.2)
     assert not run.processes()
+    if port is None:
+        return
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(('127.0.0.1', port))
