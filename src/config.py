@@ -103,6 +103,7 @@ def read_saved(path: Path | str) -> dict[str, dict[str, Any]]:
     saved = load_json(Path(path))
     if not isinstance(saved, dict) or not all(isinstance(saved.get(key), dict) for key in ('experiment', 'config')):
         raise InputError(f"{path}: no saved settings; training writes them as config.json, --print_config prints them")
+    saved['experiment'].pop('enable_graph_kernel', None)  # of earlier versions; it never worked
     return saved
 
 

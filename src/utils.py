@@ -24,8 +24,7 @@ def cuda_devices() -> int:
         return 0
 
 
-def set_device(device: str, device_id: int, distributed: bool = False, cpu_threads: int = 0,
-               graph_kernel: bool = False) -> tuple[int, int]:
+def set_device(device: str, device_id: int, distributed: bool = False, cpu_threads: int = 0) -> tuple[int, int]:
     """Select device and graph mode; join the other processes if `distributed`.
 
     Returns:
@@ -52,8 +51,6 @@ def set_device(device: str, device_id: int, distributed: bool = False, cpu_threa
             ms.set_context(mode=ms.GRAPH_MODE, device_target=device)
         else:
             ms.set_context(mode=ms.GRAPH_MODE, device_target=device, device_id=device_id)
-        if graph_kernel:
-            ms.set_context(enable_graph_kernel=True)
         if not distributed:
             # Kernels are chosen at first use; ask for one now rather than after minutes of preparation.
             ms.ops.Add()(ms.Tensor([1.0]), ms.Tensor([1.0]))

@@ -17,8 +17,6 @@ def check(experiment: dict[str, Any], config: dict[str, Any]) -> None:
     for key, value in {**experiment, **flatten(config)}.items():
         if key in SETTINGS and value is not None:
             check_value(key, value, SETTINGS[key])
-    if experiment['enable_graph_kernel'] and experiment['device'] == 'CPU':
-        raise InputError('enable_graph_kernel: the CPU has no kernel fusion; omit it with --device CPU')
     check_network(config['model'])
     size = config['data']['image_size']
     if len(size) != 2 or any(n % 32 for n in size):

@@ -74,8 +74,6 @@ EXPERIMENT = {
                          choices=('O0', 'O2', 'O3')),
     'dataset_sink_mode': Setting(bool, "feed the device through MindSpore's data channel (no effect on a CPU)", False,
                                  resume_may_change=True),
-    'enable_graph_kernel': Setting(bool, "MindSpore's fusion of small operators (GPU and Ascend)", False,
-                                   resume_may_change=True),
     'max_steps': Setting(int, 'stop after that many steps (for trials)', optional=True, least=1, **OUTSIDE),
     'skip_bad_images': Setting(bool, 'replace unreadable training images by others and count them', False, **OUTSIDE),
     'max_bad_steps': Setting(int, 'stop after that many steps in a row with non-finite gradients', 20, least=1,

@@ -105,7 +105,7 @@ class Run:
                              'pass a smaller --start_epoch or a larger --train.epochs')
         self.experiment, self.config = experiment, config
         self.rank, self.ranks = set_device(experiment['device'], experiment['device_id'], experiment['distributed'],
-                                           experiment['cpu_threads'], experiment['enable_graph_kernel'])
+                                           experiment['cpu_threads'])
         # Ranks must begin with the same weights.
         set_seed(0 if self.ranks > 1 and experiment['random_seed'] is None else experiment['random_seed'])
         self.samples = build_dataset(experiment, config, 'train')
@@ -136,8 +136,10 @@ class Run:
         progress, experiment, logger, signals = self.progress, self.experiment, self.logger, StopSignals()
         defer, guard = DeferSignals(signals), BadStepGuard(progress, experiment['max_bad_steps'], logger)
         table = EpochTable(self.folder / epoch_log.FILE, progress, logger) if self.rank == 0 else None
+        # NCCL lets the other ranks wait while rank 0 evaluates; on the CPU they would take it for dead.
+        evaluates = experiment['eval_interval'] and (self.rank == 0 or experiment['device'] == 'CPU')
         validation = [Validation(self.step.result, progress, experiment, self.config, logger, signals, table)
-                      ] if experiment['eval_interval'] else []
+                      ] if evaluates else []
         if self.rank > 0:
             return [defer, guard, *validation]
         checkpoints = Checkpoints(self.step, progress, final_checkpoint(experiment), start,

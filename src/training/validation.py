@@ -38,8 +38,7 @@ class Validation(Callback):
     """Every `eval_interval` epochs: scores into the log and epochs.jsonl, and the best network into <name>_best.ckpt.
 
     It costs no training: an evaluation that fails (an image can't be read) is reported and left out; one that a signal
-    stops is made up for when the training is resumed. All ranks evaluate: left to wait for rank 0 at the next exchange
-    of gradients, the others would take it for dead.
+    stops is made up for when the training is resumed.
 
     Args:
         network: is evaluated as it stands (the trained one, or that of its moving averages).

@@ -39,12 +39,14 @@ def test_ranks_have_the_devices_asked_for_and_the_losses_of_ranks_on_the_cpu(
         programs: Programs, double: dict[str, str]) -> None:
     environment = {**double, 'PYTHON': sys.executable, 'GPU_DOUBLE_DEVICES': '4',
                    'GPU_DOUBLE_TRACE': str(programs.folder / 'ranks.trace')}
-    more = ('--max_steps', '5')
+    more = ('--max_steps', '5', '--eval_interval', '1')
     logs = launch(['2', '2', *programs.train_options('GPU', 'ranks', *more)], environment)
     assert programs.rows('GPU', 'ranks')[1]['learning_rate'] == str(float(np.float32(2e-3)))  # 1e-3 times two ranks
     trace = programs.trace('ranks')
     assert all(trace[f'call ncclCommInitRank(rank {rank} of 2 on device {2 + rank})'] == 1 for rank in range(2))
     assert {name for name in trace if 'cudaSetDevice' in name} == {'call cudaSetDevice(2)', 'call cudaSetDevice(3)'}
+    evaluating = [path for path in programs.folder.glob('ranks.trace.*') if 'ForwardInference' in path.read_text()]
+    assert len(evaluating) == 1 and 'AP 0.' in (logs / '1/rank.0/stdout').read_text()
     assert 'first step' in (logs / '1/rank.0/stdout').read_text() and (logs / '1/rank.1/stdout').is_file()
     if not CPU_PYTHON.is_file():
         pytest.skip('no default stack to compare with')

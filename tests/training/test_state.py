@@ -135,7 +135,6 @@ def test_other_samples_are_refused_and_other_folders_and_lengths_are_not() -> No
     with pytest.raises(InputError, match=r'train\.epochs was 5 and is now 9'):
         cosines = [{**CONFIG, 'train': {'schedule': 'cosine', 'epochs': epochs}} for epochs in (5, 9)]
         require_same_settings(*(settings_affecting_results(EXPERIMENT, c, 10, 1) for c in cosines), Path('x.state'))
-    free = {'workers': 0, 'data_root': 'b', 'compile_cache': False, 'dataset_sink_mode': True,
-            'enable_graph_kernel': True}
+    free = {'workers': 0, 'data_root': 'b', 'compile_cache': False, 'dataset_sink_mode': True}
     require_same_settings(saved, settings_affecting_results({**EXPERIMENT, **free}, config, 10, 1),
                           Path('x.state'))
