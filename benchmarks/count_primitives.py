@@ -1,60 +1,88 @@
-"""Count the kernels of one training step as MindSpore compiles it, for our network and for a direct port of it.
+"""Count what a training step and a forward pass ask of a GPU.
 
-    python benchmarks/count_primitives.py [--model_config NAME]
+    .venv-gpu110/bin/python benchmarks/count_primitives.py [--model_config NAME]
 
-The kernels are those of the final schedule that MindSpore writes for a compiled graph, so what its own optimiser
-removed is not counted. The compilation runs on the CPU without our own CPU kernels: the operators are those a GPU gets.
-Reshape moves no data and is left out.
+Runs mindspore-gpu 1.10 in the double of CUDA (tests/gpu_double): a launch is a call of a kernel, of cuDNN or cuBLAS, a
+copy one between host and device. Times mean nothing there. Minutes for Lite-HRNet-18.
 """
 from __future__ import annotations
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.common.errors import InputError, run
 from src.config import load_model_config
-
-KERNEL = re.compile(r'^%\d+ = kernel_graph\d+:(\w+)-op\d+', re.MULTILINE)
-
-
-def compile_step(model_config: str, port: bool) -> None:
-    """Compile and run one training step of two images in this process."""
-    from benchmarks.ours import network_of, training_step
-    training_step(network_of(model_config, fast=False, port=port)[0], model_config, 2)()
+from tests.gpu_double.build import build
 
 
-def count(model_config: str, port: bool) -> tuple[Counter[str], float]:
-    """Return (kernels by name, seconds) of a training step, compiled in a process of its own."""
+def call(model_config: str, what: str, times: int) -> None:
+    """Run a training step ('train') or a forward pass ('forward') of one image some times."""
+    from benchmarks.ours import noise, set_weights, settings, training_step
+    from src.settings.build import build_network
+    from src.test_utils import forward_of
+    from src.utils import set_device
+
+    set_device('GPU', 0)
+    config = settings(model_config)[1]
+    network = build_network(config)
+    set_weights(network)
+    if what == 'forward':
+        predict, image = forward_of(network), noise(config, 1)
+        def step() -> None:
+            predict(image)
+    else:
+        step = training_step(network, model_config, 1)
+    for _ in range(times):
+        step()
+
+
+def count(model_config: str, what: str) -> Counter[str]:
+    """Return the calls of one run by name: what two more runs add to the first, halved.
+
+    Raises:
+        InputError: it did not run.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        process = subprocess.run(
-            [sys.executable, __file__, '--model_config', model_config, '--compile', 'port' if port else 'ours'],
-            env={**os.environ, 'MS_DEV_SAVE_GRAPHS': '1', 'MS_DEV_SAVE_GRAPHS_PATH': folder,
-                 'MS_DEV_DUMP_IR_PASSES': 'none but the schedule'}, check=False)
-        seconds = time.perf_counter() - start
-        schedules = list(Path(folder).rglob('final_actor_set_*.ir'))
-        if process.returncode or not schedules:
-            raise InputError('the training step was not compiled; see its error above, or install MindSpore 2.8, which '
-                             'writes final_actor_set_*.ir')
-        # The largest is the step; the others belong to single operators run beside it.
-        text = max(schedules, key=lambda path: path.stat().st_size).read_text()
-    kernels = Counter(KERNEL.findall(text))
-    del kernels['Reshape']
-    return kernels, seconds
+        environment = {**os.environ, **build(Path(folder) / 'double')}
+        counts = []
+        for times in (1, 3):
+            trace = Path(folder) / f'trace{times}'
+            done = subprocess.run([sys.executable, __file__, '--model_config', model_config, '--call', what,
+                                   '--times', str(times)], env={**environment, 'GPU_DOUBLE_TRACE': str(trace)})
+            if done.returncode:
+                raise InputError('it did not run to its end; see its error above')
+            file, = Path(folder).glob(f'{trace.name}.*')
+            rows = (line.partition(' ') for line in file.read_text().splitlines())
+            counts.append(Counter({name: int(number) for number, _, name in rows}))
+    return Counter({name: round(number / 2) for name, number in (counts[1] - counts[0]).items()})
 
 
-def total(kernels: Counter[str]) -> int:
-    """Return the number of all kernels."""
-    return sum(kernels.values())
+def print_table(counts: dict[str, Counter[str]]) -> None:
+    """Print the most frequent launches, their sum, and the copies."""
+    launches = {what: Counter() for what in counts}
+    for what, calls in counts.items():
+        for name, number in calls.items():
+            kind, _, function = name.partition(' ')
+            if kind == 'launch':
+                launches[what][function.partition('(')[0].split()[-1]] += number
+
+    def print_row(name: str, numbers: Iterable[int]) -> None:
+        print(f'{name:34}', *(f'{number:7}' for number in numbers))
+
+    print(f'{"":34}', *(f'{what:>7}' for what in counts))
+    for name, _ in sum(launches.values(), Counter()).most_common(12):
+        print_row(name, (of[name] for of in launches.values()))
+    print_row('all launches', (sum(of.values()) for of in launches.values()))
+    for copy in ('device to host', 'host to device', 'device to device'):
+        print_row(f'copies, {copy}', (calls[f'call copy, {copy}'] for calls in counts.values()))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,18 +90,14 @@ def main(argv: list[str] | None = None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model_config', metavar='NAME', default='litehrnet_18_coco_256x192',
                         help='default: litehrnet_18_coco_256x192')
-    parser.add_argument('--compile', choices=('ours', 'port'), help=argparse.SUPPRESS)
+    parser.add_argument('--call', choices=('train', 'forward'), help=argparse.SUPPRESS)
+    parser.add_argument('--times', type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     load_model_config(options.model_config)
-    if options.compile:
-        compile_step(options.model_config, options.compile == 'port')
+    if options.call:
+        call(options.model_config, options.call, options.times)
         return 0
-    (ours, ours_seconds), (port, port_seconds) = (count(options.model_config, port) for port in (False, True))
-    print(f'{"kernel":28} {"ours":>6} {"port":>6}')
-    for name, _ in (ours + port).most_common(10):
-        print(f'{name:28} {ours[name]:6} {port[name]:6}')
-    print(f'{"all":28} {total(ours):6} {total(port):6}  ours / port {total(ours) / total(port):.2f}')
-    print(f'{"seconds with start-up":28} {ours_seconds:6.0f} {port_seconds:6.0f}')
+    print_table({what: count(options.model_config, what) for what in ('train', 'forward')})
     return 0
 
 

@@ -34,6 +34,7 @@ extern "C" {
 int cublasCreate_v2(void **handle) { CALL(); *handle = calloc(1, 64); return 0; }
 int cublasDestroy_v2(void *handle) { CALL(); free(handle); return 0; }
 int cublasSetStream_v2(void *, void *) { CALL(); return 0; }
+int cublasSetMathMode(void *, int) { CALL(); return 0; }
 int cublasGetMathMode(void *, int *mode) { CALL(); *mode = 0; return 0; }
 int cublasGemmEx(void *, int transpose_a, int transpose_b, int m, int n, int k, const void *alpha, const void *a, int ta,
                  int lda, const void *b, int tb, int ldb, const void *beta, void *c, int tc, int ldc, int, int) {

@@ -10,6 +10,11 @@ int cuInit(unsigned) {
   CALL();
   return 0;
 }
+int cuDriverGetVersion(int *version) {
+  CALL();
+  *version = 11060;
+  return 0;
+}
 int cuDeviceGetCount(int *count) {
   CALL();
   return cudaGetDeviceCount(count);
