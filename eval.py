@@ -16,7 +16,7 @@ from pathlib import Path
 from src.common.compat import describe
 from src.common.errors import run
 from src.common.files import atomic_path, require_writable
-from src.config import parse, require_checkpoint, uses_kernels
+from src.config import parse, require_checkpoint, results_folder, uses_kernels
 from src.cpu.cells import accelerate
 from src.deployment.fold import fold_batch_norm
 from src.mmpose.evaluation import write_results
@@ -29,7 +29,8 @@ from src.weights.checkpoint import load_network
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--checkpoint', metavar='FILE', help='default: the one training wrote')
+    parser.add_argument('--checkpoint', metavar='FILE', help='.ckpt or official .pth, or the name of published '
+                        'weights (tools/weights.py); default: the one training wrote')
     parser.add_argument('--boxes', choices=('det', 'gt'),
                         help="the detector's or annotated boxes (default: det; for MPII gt, there is no other)")
     parser.add_argument('--metrics_json', metavar='FILE', help='default: metrics_<boxes>.json beside the checkpoint')
@@ -39,7 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     settings['boxes'] = boxes = options.boxes or settings['boxes']
 
     checkpoint = require_checkpoint(options.checkpoint, experiment)
-    results_file, metrics_file = (Path(given or checkpoint.with_name(f'{name}_{boxes}.json')) for given, name in (
+    folder = results_folder(checkpoint, experiment)
+    results_file, metrics_file = (Path(given or folder / f'{name}_{boxes}.json') for given, name in (
         (options.results_json, 'results'), (options.metrics_json, 'metrics')))
     dataset = build_dataset(experiment, config, 'val', boxes)
     for file in (results_file, metrics_file):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from src.common.compat import describe
 from src.common.errors import InputError, run
-from src.config import parse, require_checkpoint
+from src.config import parse, require_checkpoint, results_folder
 from src.deployment.export import COLOURS, FORMATS, export_network
 from src.deployment.fold import fold_batch_norm
 from src.settings.build import build_network
@@ -25,7 +25,8 @@ from src.weights.checkpoint import load_network
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--checkpoint', metavar='FILE', help='default: the one training wrote')
+    parser.add_argument('--checkpoint', metavar='FILE', help='.ckpt or official .pth, or the name of published '
+                        'weights (tools/weights.py); default: the one training wrote')
     parser.add_argument('--output', metavar='FILE', help='default: <model_config>.<format> beside the checkpoint')
     parser.add_argument('--batch_size', type=int, metavar='N',
                         help='images per call; 0: any number (default: 0; AIR: 1)')
@@ -42,7 +43,8 @@ def main(argv: list[str] | None = None) -> int:
 
     checkpoint = require_checkpoint(options.checkpoint, experiment)
     suffix = FORMATS[options.file_format]
-    output = Path(options.output or checkpoint.with_name(Path(experiment['model_config']).stem + suffix))
+    default = results_folder(checkpoint, experiment) / f'{Path(experiment["model_config"]).stem}{suffix}'
+    output = Path(options.output or default)
     if output.suffix != suffix:
         raise InputError(f'--output {output}: a {options.file_format} file ends in {suffix}')
     set_device(experiment['device'], experiment['device_id'], cpu_threads=experiment['cpu_threads'])

@@ -7,7 +7,7 @@ import venv
 from pathlib import Path
 
 from src.common.errors import InputError
-from src.cpu.kernels import cache_folder
+from src.common.files import cache_folder
 
 TORCH = 'torch==2.13.0'
 CPU_WHEELS = 'https://download.pytorch.org/whl/cpu'

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # usage: bash scripts/setup_env.sh [--dev] [--stack NAME]
 #
-# Makes a virtual environment in the checkout and installs requirements.txt into it, with --dev also
-# requirements-onnx.txt and requirements-dev.txt. The stacks:
+# Makes a virtual environment in the checkout and installs requirements.txt and requirements-detector.txt into it, with
+# --dev also requirements-onnx.txt and requirements-dev.txt. The stacks:
 #   default  .venv         Python 3.10-3.12, MindSpore 2.8.0
 #   gpu110   .venv-gpu110  Python 3.9, mindspore-gpu 1.10.0
 #   ms200    .venv-ms200   Python 3.9, MindSpore 2.0.0
@@ -92,6 +92,15 @@ install_file() {
     mv "$venv/new-$1" "$venv/$1"
 }
 
+# The people detector, without which tools/predict.py is left with a weak one.
+install_detector() {
+    local file=requirements-detector.txt
+    cmp -s "$root/$file" "$venv/$file" && return
+    "$venv/bin/python" -m pip install --disable-pip-version-check --quiet --no-deps -r "$root/$file" &&
+        cp "$root/$file" "$venv/$file" ||
+        echo "warning: no people detector; later: $venv/bin/python -m pip install --no-deps -r $file"
+}
+
 if wants_help "$@"; then
     usage
     exit
@@ -112,3 +121,4 @@ make_venv
 for file in "${files[@]}"; do
     install_file "$file"
 done
+install_detector

@@ -21,6 +21,8 @@ from src.mmpose.own_data import resolve_info
 from src.settings.checks import check, check_entries
 from src.settings.overrides import apply, flatten, nearest, pairs
 from src.settings.table import CONFIGURATION, EXPERIMENT
+from src.weights.download import locate
+from src.weights.published import find_published, weights_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -76,6 +78,8 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
 def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> tuple[argparse.Namespace, dict, dict]:
     """Return (options of the program, experiment settings, model configuration) of a command line.
 
+    A `--checkpoint` that names published weights says the model configuration, unless the command line does.
+
     Raises:
         InputError: an unknown key, a value of the wrong type, an unknown model configuration or recipe.
     """
@@ -87,6 +91,9 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> tuple[argp
     options, rest = parser.parse_known_args(argv)
     given = {key: vars(options).pop(key) for key in list(vars(options)) if key in EXPERIMENT}
     names = [name for action in parser._actions for name in action.option_strings]
+    published = find_published(getattr(options, 'checkpoint', None) or '')
+    if published and not options.config:
+        given = {'model_config': published.model_config, 'experiment_tag': published.name, **given}
     experiment, config = resolve(given, pairs(rest, names), options.config)
     if options.print_config:
         print(json.dumps({'experiment': experiment, 'config': config}, indent=1))
@@ -203,13 +210,18 @@ def final_checkpoint(experiment: dict[str, Any]) -> Path:
 
 
 def require_checkpoint(given: str | None, experiment: dict[str, Any]) -> Path:
-    """Return the checkpoint that a program reads: `given`, else the one training wrote.
+    """Return the checkpoint that a program reads: `given` (a file or published weights), else the one training wrote.
 
     Raises:
         InputError: it does not exist.
     """
-    path = Path(given) if given else final_checkpoint(experiment)
+    path = locate(given) if given else final_checkpoint(experiment)
     if not path.is_file():
         raise InputError(f'{path}: no such checkpoint; train first (same --experiment_tag and --model_config) or pass '
                          '--checkpoint FILE')
     return path
+
+
+def results_folder(checkpoint: Path, experiment: dict[str, Any]) -> Path:
+    """Return where what is made of a checkpoint goes: beside it, but not into the cache of published weights."""
+    return checkpoint_folder(experiment) if checkpoint.parent == weights_folder() else checkpoint.parent

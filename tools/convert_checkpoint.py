@@ -18,18 +18,21 @@ from src.common import errors
 from src.common.errors import InputError
 from src.weights.checkpoint import TORCH_SUFFIXES
 from src.weights.convert import convert
+from src.weights.download import locate
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False,
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument('source', type=Path, metavar='SRC', help='.pth, .pt or .ckpt file to read')
+    parser.add_argument('source', type=Path, metavar='SRC',
+                        help='.pth, .pt or .ckpt file to read, or the name of published weights (tools/weights.py)')
     parser.add_argument('target', type=Path, metavar='DST', help='.ckpt, .pth or .pt file to write')
     parser.add_argument('--ema', action='store_true',
                         help='take the entries that the .pth file holds under EMA names (mmengine swaps them with the '
                              'plain ones when it saves: there the plain ones are the averages)')
     parser.add_argument('--overwrite', action='store_true', help='replace DST if it exists')
     args = parser.parse_args(argv)
+    args.source = locate(args.source)
     source_torch, target_torch = (path.suffix in TORCH_SUFFIXES for path in (args.source, args.target))
     if source_torch == target_torch or {args.source.suffix, args.target.suffix} - {'.ckpt', *TORCH_SUFFIXES}:
         raise InputError(f'{args.source} to {args.target}: give one .pth (or .pt) and one .ckpt file')

@@ -1,11 +1,11 @@
 """Find the keypoints of the people in images, videos, cameras or streams, and draw them.
 
-    python tools/predict.py holiday.jpg clips/ --checkpoint litehrnet_18_coco_256x192.pth --output predictions
+    python tools/predict.py holiday.jpg clips/ --output predictions
 
 Writes the images and videos (.mp4) with skeletons under their own names, and results.json in COCO's format with the
-file names. The network looks at one person at a time, so somebody must say where people are: by default OpenCV's HOG
-detector, which needs no download and is weak (whole, upright people that fill much of the image); --boxes takes
-those of any other detector; --whole_image does for images of one person.
+file names. The network looks at one person at a time, so somebody must say where people are: by default an SSDLite
+network, where its package is installed (scripts/setup_env.sh does it), else OpenCV's HOG detector, which finds few;
+--boxes takes the boxes of any other detector; --whole_image does for images of one person.
 A file among others that can't be read, processed or written is named and omitted; the exit status is 1 then. Ctrl-C
 ends a camera or stream.
 """
@@ -26,12 +26,22 @@ from src.common.errors import InputError, run
 from src.mmpose.annotations import PERSON, read_annotations
 from src.mmpose.evaluation import NMS
 from src.prediction import load_model
-from src.prediction.boxes import BoxFile, hog_detector, whole_image
+from src.prediction.boxes import BoxFile, Detector, hog_detector, whole_image
 from src.prediction.matching import match_ids
 from src.prediction.output import OutputFolder
 from src.prediction.run import PredictionRun
 from src.prediction.sources import camera, find_sources
+from src.prediction.ssd import INSTALL, SsdLite, graph_file
 from src.settings.table import DEVICES
+
+
+def find_detector(name: str | None, min_score: float) -> Detector:
+    """Return the detector of a name, or the best that is installed."""
+    if name == 'hog' or (name is None and graph_file() is None):
+        if name is None:
+            print(f"people are looked for with OpenCV's HOG detector, which finds few; a better one: {INSTALL}")
+        return hog_detector()
+    return SsdLite(min_score)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -41,7 +51,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('inputs', nargs='*', metavar='INPUT', help='images, videos, folders, "quoted/*.jpg" patterns, '
                                                                  'rtsp:// and http:// addresses')
     parser.add_argument('--webcam', type=int, metavar='N', help='take the camera of that number')
-    parser.add_argument('--checkpoint', required=True, metavar='FILE', help='.ckpt, official .pth, .mindir or .onnx')
+    parser.add_argument('--checkpoint', default='mmpose_litehrnet_18_coco_256x192', metavar='FILE',
+                        help='.ckpt, official .pth, .mindir or .onnx file, or the name of published weights '
+                             '(tools/weights.py), which are downloaded once (default: %(default)s)')
     parser.add_argument('--model_config', metavar='NAME', help='default: as the file, its config.json or its name says')
     parser.add_argument('--output', type=Path, default=Path('predictions'), metavar='DIR',
                         help='(default: predictions)')
@@ -50,11 +62,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     source.add_argument('--boxes', type=Path, metavar='FILE', help='COCO detections (JSON) that say file_name, or '
                                                                    'image_id with --annotations')
     source.add_argument('--whole_image', '--whole-image', action='store_true', help='one person, who fills the image')
-    source.add_argument('--detector', choices=('hog',), default='hog', help='weak, see above (default: hog)')
+    source.add_argument('--detector', choices=('ssdlite', 'hog'), help='see above (default: ssdlite, else hog)')
     parser.add_argument('--annotations', type=Path, metavar='FILE', help='COCO annotations: the image ids of the '
                                                                          'files; without it they are numbered')
     parser.add_argument('--min_box_score', type=float, default=0.3, metavar='S',
-                        help='boxes of --boxes below it are omitted (default: 0.3)')
+                        help='boxes of --boxes and of ssdlite below it are omitted (default: 0.3)')
     parser.add_argument('--min_score', type=float, default=0.3, metavar='S',
                         help='keypoints below it are not drawn (default: 0.3)')
     parser.add_argument('--flip_test', choices=('true', 'false'),
@@ -81,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
         names = {image_id: image.file_name for image_id, image in annotations.images.items()}
         image_ids, categories = match_ids(names, sources, options.annotations), annotations.categories
     detect = (BoxFile(options.boxes, sources, names, categories, options.min_box_score) if options.boxes else
-              whole_image if options.whole_image else hog_detector())
+              whole_image if options.whole_image else find_detector(options.detector, options.min_box_score))
     prediction = PredictionRun(model, sources, detect, folder, image_ids=image_ids,
                                category_id=categories[0] if categories else PERSON, nms=options.nms,
                                min_score=options.min_score)

@@ -10,6 +10,11 @@ from pathlib import Path
 from src.common.errors import InputError
 
 
+def cache_folder() -> Path:
+    """Return the folder of what is compiled and downloaded: $XDG_CACHE_HOME/litehrnet, by default under ~/.cache."""
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'litehrnet'
+
+
 def require_writable(path: Path | str) -> None:
     """Make sure, before the work whose result it is to hold, that a file can be written; missing folders are made.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from mindspore import ops
 
 from src.common.errors import InputError
-from src.common.files import atomic_path
+from src.common.files import atomic_path, cache_folder
 
 logger = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent
@@ -24,11 +24,6 @@ FOLDER = Path(__file__).parent
 FLAGS = ('-O3', '-march=native', '-ffp-contract=fast', '-fassociative-math', '-fno-signed-zeros', '-fno-trapping-math',
          '-fno-math-errno', '-pthread', '-shared', '-fPIC', '-std=c++17')
 Shapes = Callable[..., 'list[list[int]]']
-
-
-def cache_folder() -> Path:
-    """Return the folder of compiled libraries: $XDG_CACHE_HOME/litehrnet, by default under ~/.cache."""
-    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'litehrnet'
 
 
 def build_library() -> Path | None:

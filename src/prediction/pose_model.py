@@ -30,6 +30,8 @@ from src.settings.overrides import restore
 from src.test_utils import Decoder, Forward, estimate, forward_of
 from src.utils import set_device
 from src.weights.checkpoint import TORCH_SUFFIXES, load_network
+from src.weights.download import locate
+from src.weights.published import find_published
 
 IMAGES_AHEAD = 16  # 2.6 MB each at 1280 x 720
 
@@ -141,7 +143,7 @@ def load_model(path: Path | str, *, model_config: str | None = None, device: str
     """Return the model of a checkpoint or an exported file, ready to predict.
 
     Args:
-        path: `.ckpt`, official `.pth`, `.mindir` or `.onnx`.
+        path: `.ckpt`, official `.pth`, `.mindir` or `.onnx`; or the name of published weights (`tools/weights.py`).
         model_config: name or file of the model configuration. By default a checkpoint's is read from the config.json
             that training left beside it, else derived from the file's name, and an exported file brings its own.
         device: 'CPU', 'GPU' or 'Ascend'; onnxruntime chooses for itself.
@@ -153,9 +155,11 @@ def load_model(path: Path | str, *, model_config: str | None = None, device: str
         InputError: the file is missing, damaged or of another network, its configuration unknown, the device absent,
             or onnxruntime not installed.
     """
-    path = Path(path)
     if batch_size < 1:
         raise InputError(f'batch_size {batch_size}: must be at least 1')
+    published, path = find_published(path), locate(path)
+    if published:
+        model_config = model_config or published.model_config
     if path.suffix not in (*SUFFIXES, *TORCH_SUFFIXES, '.ckpt'):
         raise InputError(f'{path}: unknown suffix {path.suffix!r}; give a .ckpt, .pth, .mindir or .onnx file')
     if not path.is_file():

@@ -55,7 +55,7 @@ EXPERIMENT = {
     'loss_scale': Setting(int, 'for float16 (amp_level O2, O3): the loss times it, the gradients divided', least=1),
     'weight_decay': Setting(float, 'not applied to biases and BN', least=0),
     'experiment_tag': Setting(str, 'checkpoints and logs go to <output_root>/checkpoints/<experiment_tag>/', **OUTSIDE),
-    'checkpoint_path': Setting(str, 'weights to start from (.ckpt, or an official .pth)', optional=True, **OUTSIDE),
+    'checkpoint_path': Setting(str, 'weights to start from: .ckpt, .pth or a published name', optional=True, **OUTSIDE),
     'start_epoch': Setting(int, 'first epoch; the learning-rate schedule starts there too', least=0, in_graph=False),
     'checkpoint_interval': Setting(int, 'epochs between checkpoints', least=1, **OUTSIDE),
     'random_seed': Setting(int, 'fixes shuffling, augmentation and initial weights; None: no shuffling', optional=True,

@@ -19,8 +19,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
+from src.common.files import cache_folder
 from src.config import uses_kernels
-from src.cpu.kernels import build_library, cache_folder
+from src.cpu.kernels import build_library
 from src.settings.table import NOT_IN_GRAPH
 
 KEPT_GRAPHS = 20  # the newest; one of Lite-HRNet-18 takes 7 MB

@@ -34,6 +34,7 @@ from src.training.train_step import TrainStep
 from src.training.validation import Validation
 from src.utils import freeze, get_logger, make_optimizer, set_device, set_precision, set_seed
 from src.weights.checkpoint import fill_network, load_network, network_state
+from src.weights.download import locate
 
 
 def update_rates(experiment: dict[str, Any], settings: dict[str, Any], steps: int, ranks: int) -> np.ndarray:
@@ -55,7 +56,7 @@ def make_network(experiment: dict[str, Any], config: dict[str, Any]) -> tuple[Li
     """Return the network with the weights to start from, and the message of `load_network`."""
     network = build_network(config)
     start = experiment['checkpoint_path'] if experiment['resume'] != 'yes' else None
-    load_message = load_network(network, start, new_head=True) if start else None
+    load_message = load_network(network, locate(start), new_head=True) if start else None
     if experiment['freeze']:
         freeze(network, experiment['freeze'])
     set_precision(network, experiment['amp_level'])

@@ -203,14 +203,16 @@ def test_the_same_person_twice_is_suppressed(checkpoint: Path, pictures: Path, t
 
 
 @pytest.mark.slow
-def test_hog_is_what_is_used_unless_told_otherwise(checkpoint: Path, tmp_path: Path,
-                                                   capsys: pytest.CaptureFixture) -> None:
+def test_opencvs_detector(checkpoint: Path, tmp_path: Path,
+                         capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     cv2.imwrite(str(tmp_path / 'one.png'), pedestrian())
     cv2.imwrite(str(tmp_path / 'none.png'), np.full((200, 200, 3), 128, np.uint8))
-    assert run(checkpoint, tmp_path / 'out', tmp_path / 'one.png', tmp_path / 'none.png') == 0
+    assert run(checkpoint, tmp_path / 'out', tmp_path / 'one.png', tmp_path / 'none.png', '--detector', 'hog') == 0
     assert [entry['file_name'] for entry in results(tmp_path / 'out')] == ['one.png']
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     assert run(checkpoint, tmp_path / 'out', tmp_path / 'none.png') == 0
-    assert results(tmp_path / 'out') == [] and '--whole_image' in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert results(tmp_path / 'out') == [] and '--whole_image' in printed and 'pip install --no-deps' in printed
 
 
 # What is refused
