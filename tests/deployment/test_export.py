@@ -93,7 +93,8 @@ def test_normalising_is_the_pipelines(bgr: bool) -> None:
 # Files
 
 @pytest.mark.parametrize(('file_format', 'batch_size', 'preprocess', 'decoded'), [
-    pytest.param('MINDIR', 0, None, False, marks=FREE_MINDIR), ('MINDIR', 2, 'bgr', True), ('ONNX', 2, 'rgb', False),
+    pytest.param('MINDIR', 0, None, False, marks=FREE_MINDIR), ('MINDIR', 2, 'bgr', True),
+    pytest.param('ONNX', 2, 'rgb', False, marks=pytest.mark.slow),
     pytest.param('ONNX', 0, None, False, marks=FREE_ONNX), pytest.param('ONNX', 0, 'bgr', True, marks=FREE_ONNX)])
 def test_a_file_predicts_what_its_checkpoint_does(network: LiteHRNet, config: dict[str, Any], file_format: str,
                                                   batch_size: int, preprocess: str | None, decoded: bool,

@@ -54,6 +54,7 @@ def test_joints_come_from_the_annotations(trained: Path) -> None:
     assert ms.load_checkpoint(str(folder / f'{NAME}.ckpt'))['keypoint_head.final_layer.weight'].shape[0] == 4
 
 
+@pytest.mark.slow
 @FREE_MINDIR
 def test_evaluated_exported_and_drawn(trained: Path, animals: Path, tmp_path: Path) -> None:
     results, metrics, net, sheet = (tmp_path / name for name in ('r.json', 'm.json', 'net.mindir', 'sheet.png'))

@@ -125,6 +125,7 @@ def test_truncated_image_is_named(synthetic: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob('*.ckpt'))
 
 
+@pytest.mark.slow
 def test_truncated_image_is_replaced_and_counted_when_asked(synthetic: Path, tmp_path: Path) -> None:
     root = broken_copy(synthetic, tmp_path / 'coco')
     spoil_image(root)

@@ -159,6 +159,7 @@ def test_rank_0_alone_writes_and_the_best_is_kept(synthetic: Path, tmp_path: Pat
     assert [(row['epoch'], row['AP']) for row in epoch_log.read(table.path)] == [(4, best), (5, progress.figures['AP'])]
 
 
+@pytest.mark.slow
 def test_a_bad_image_costs_the_evaluation_and_nothing_else(synthetic: Path, tmp_path: Path,
                                                            monkeypatch: pytest.MonkeyPatch) -> None:
     root, states = tmp_path / 'coco', []
@@ -235,6 +236,7 @@ def test_resumed_with_averages_and_half_an_accumulation(synthetic: Path, tmp_pat
     assert rows[0] == rows[1] and len(rows[0]) == 2
 
 
+@pytest.mark.slow
 def test_cosine_can_only_go_on_to_the_same_end(plain: Path, synthetic: Path, tmp_path: Path) -> None:
     options = train_options(synthetic, tmp_path, '--train.schedule', 'cosine', '--max_steps', '1')
     assert train_program.main(options) == 0
