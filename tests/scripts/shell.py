@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-REQUIREMENTS = ('requirements.txt', 'requirements-onnx.txt', 'requirements-dev.txt')
+REQUIREMENTS = ('requirements.txt', 'requirements-onnx.txt', 'requirements-dev.txt', 'requirements-detector.txt')
 
 
 def write_executable(path: Path, text: str) -> None:

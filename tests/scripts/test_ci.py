@@ -13,17 +13,19 @@ from tests.scripts.shell import ROOT, assert_one_line_error, run_script, write_e
 
 @pytest.fixture
 def small(ready: Path) -> Path:
-    """A checkout with one fast test and one slow test."""
+    """A checkout with one fast test, one slow test, and one in the double of CUDA."""
     shutil.copytree(ROOT / '.ci', ready / '.ci')
     (ready / 'pyproject.toml').write_text('[tool.pytest.ini_options]\nmarkers = ["slow: long"]\n')
     (ready / 'test_one.py').write_text('import pytest\n\n\ndef test_it():\n    pass\n\n\n'
                                        '@pytest.mark.slow\ndef test_long():\n    pass\n')
+    (ready / 'tests/gpu_double').mkdir(parents=True)
+    shutil.copy(ready / 'test_one.py', ready / 'tests/gpu_double/test_double.py')
     return ready
 
 
 def run_ci(root: Path) -> subprocess.CompletedProcess:
-    """Run it where a browser and a compiler are found, so that it installs none."""
-    for program in ('chromium', 'g++'):
+    """Run it where a browser, a compiler and Open MPI are found, so that it installs none."""
+    for program in ('chromium', 'g++', 'mpirun'):
         write_executable(root / 'bin' / program, '#!/bin/bash\n')
     return run_script(root / '.ci/run', PATH=f'{root / "bin"}:{os.environ["PATH"]}')
 
