@@ -87,7 +87,7 @@ def test_a_signal_to_the_script_saves_and_ends_all(synthetic: Path, tmp_path: Pa
                                                    two_devices: dict[str, str]) -> None:
     with running(synthetic, tmp_path, 'GPU', two_devices) as run:
         run.script.send_signal(sent)
-        assert run.script.wait(timeout=60) == status
+        assert run.script.wait(timeout=90) == status
         assert 'SIGUSR1 after step' in run.log.read_text()
         assert len(find_valid_states(tmp_path / 'checkpoints/tiny' / f'{NAME}.ckpt', LOGGER)) == 1
         assert_nothing_left(run)

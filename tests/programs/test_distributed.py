@@ -97,7 +97,7 @@ class Run:
         return min(pid for pid, values in self.processes().items() if values.get(self.rank_variable) == str(number)
                    and 'train.py' in Path(f'/proc/{pid}/cmdline').read_text())
 
-    def wait_for(self, words: str, seconds: float = 75) -> None:
+    def wait_for(self, words: str, seconds: float = 180) -> None:
         end = time.time() + seconds
         while words not in self.log.read_text():
             assert self.script.poll() is None and time.time() < end, self.log.read_text()[-2000:]
@@ -147,7 +147,7 @@ def test_a_signal_to_the_script_saves_and_ends_all(synthetic: Path, tmp_path: Pa
     with running(synthetic, tmp_path) as run:
         port = int(run.processes()[run.rank(1)]['MS_SCHED_PORT'])
         run.script.send_signal(sent)
-        assert run.script.wait(timeout=60) == status
+        assert run.script.wait(timeout=90) == status
         logs = Path(run.log.read_text().splitlines()[0].partition('log: ')[2]).parent
         assert 'SIGTERM after step' in (logs / 'worker_0.log').read_text()
         assert len(find_valid_states(tmp_path / 'checkpoints/tiny' / f'{NAME}.ckpt', LOGGER)) == 1
