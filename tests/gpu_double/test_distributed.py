@@ -60,7 +60,7 @@ def test_ranks_have_the_devices_asked_for_and_the_losses_of_ranks_on_the_cpu(
 @pytest.mark.parametrize('kind', ['plain', 'bn'])
 def test_ranks_end_with_the_same_weights_those_of_the_joined_batch(two_devices: dict[str, str], tmp_path: Path,
                                                                    kind: str) -> None:
-    subprocess.run([sys.executable, str(WORKER), str(tmp_path), kind, '6', '8'], check=True, timeout=80)
+    subprocess.run([sys.executable, str(WORKER), str(tmp_path), kind, '6', '8'], check=True, timeout=160)
     subprocess.run(['mpirun', '-n', '2', '--bind-to', 'none', '--allow-run-as-root', sys.executable, str(WORKER),
                     str(tmp_path), kind, '6', '4', 'GPU'], check=True, timeout=120, env={**os.environ, **two_devices})
     one, *two = (dict(np.load(tmp_path / f'{name}.npz')) for name in ('rank0_of_1', 'rank0_of_2', 'rank1_of_2'))

@@ -32,11 +32,11 @@ def free_port() -> int:
 
 def train_both_ways(folder: Path, kind: str, steps: int) -> tuple[dict, dict, list[dict]]:
     """Parameters before, after `steps` steps of 8 samples in one process, and in two of 4 samples each."""
-    subprocess.run([sys.executable, str(WORKER), str(folder), kind, str(steps), '8'], check=True, timeout=80)
+    subprocess.run([sys.executable, str(WORKER), str(folder), kind, str(steps), '8'], check=True, timeout=160)
     path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
     subprocess.run([sys.executable, '-m', 'mindspore.parallel.cluster.run', '--worker_num=2', '--local_worker_num=2',
                     '--master_addr=127.0.0.1', f'--master_port={free_port()}', f'--log_dir={folder}', '--join=True',
-                    str(WORKER), str(folder), kind, str(steps), '4', 'CPU'], check=True, timeout=80,
+                    str(WORKER), str(folder), kind, str(steps), '4', 'CPU'], check=True, timeout=160,
                    env={**os.environ, 'PATH': path}, stdout=subprocess.DEVNULL)
     before, one, *two = (dict(np.load(folder / f'{name}.npz')) for name in (
         'before', 'rank0_of_1', 'rank0_of_2', 'rank1_of_2'))
