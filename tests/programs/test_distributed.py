@@ -135,7 +135,7 @@ def test_a_rank_that_dies_or_hangs_ends_the_others_by_name(synthetic: Path, tmp_
     with running(synthetic, tmp_path) as run:
         port = int(run.processes()[run.rank(1)]['MS_SCHED_PORT'])
         os.kill(run.rank(1), sent)
-        assert run.script.wait(timeout=60) == 1
+        assert run.script.wait(timeout=90) == 1
         said = [line for line in run.log.read_text().splitlines() if line.startswith('error: rank 1 ')]
         assert said and words in said[0], run.log.read_text()[-2000:]
         assert_nothing_left(run, port)

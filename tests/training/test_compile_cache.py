@@ -22,7 +22,7 @@ NAME = 'litehrnet_18_coco_256x192'
 def train(data: Path, output: Path, cache: Path, *more: str) -> tuple[str, bytes]:
     """What a training said, and its checkpoint."""
     done = subprocess.run([sys.executable, str(ROOT / 'train.py'), *train_options(data, output, *more)], text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=80,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=160,
                           env={**os.environ, 'XDG_CACHE_HOME': str(cache)})
     assert done.returncode == 0, done.stdout
     return done.stdout, (output / f'checkpoints/tiny/{NAME}.ckpt').read_bytes()

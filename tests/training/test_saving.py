@@ -118,7 +118,7 @@ def test_a_signal_saves_and_the_end_is_the_same(synthetic: Path, straight: Path,
         while 'first step: loss' not in run.stdout.readline():
             assert run.poll() is None
         run.send_signal(sent)
-        said, _ = run.communicate(timeout=60)
+        said, _ = run.communicate(timeout=120)
     # While an epoch's data pipeline starts, MindSpore passes SIGINT on as SIGTERM.
     assert run.returncode in (status, 143), said
     assert f'{signal.Signals(run.returncode - 128).name} after step' in said and 'saved' in said
@@ -141,7 +141,7 @@ def test_a_dead_data_worker_ends_the_training_saved(synthetic: Path, tmp_path: P
         while 'epoch 2:' not in run.stdout.readline():
             assert run.poll() is None
         os.kill(workers_of(run.pid)[0], signal.SIGKILL)
-        said, _ = run.communicate(timeout=80)
+        said, _ = run.communicate(timeout=160)
     assert run.returncode == 143, said
     assert find_valid_states(folder(tmp_path) / f'{NAME}.ckpt', LOGGER)
 
@@ -154,7 +154,7 @@ def test_a_full_disk_is_told_and_costs_no_file(synthetic: Path, straight: Path, 
         # No workers: the limit is one on shared memory too.
         with process(options(synthetic, output, '--workers', '0'), preexec_fn=lambda limit=limit: resource.setrlimit(
                 resource.RLIMIT_FSIZE, (limit, limit))) as run:
-            said, _ = run.communicate(timeout=80)
+            said, _ = run.communicate(timeout=160)
         assert run.returncode == status, said
         assert f'{NAME}_epoch2.state: not saved (' in said and 'training continues' in said
         assert 'Traceback' not in said and not list(output.rglob('.*'))

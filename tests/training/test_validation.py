@@ -199,7 +199,7 @@ def test_a_signal_during_an_evaluation_loses_nothing(synthetic: Path, tmp_path: 
         time.sleep(1)
         began = time.time()
         run.send_signal(sent)
-        output, _ = run.communicate(timeout=60)
+        output, _ = run.communicate(timeout=120)
     assert run.returncode == 128 + sent and time.time() - began < signals.GRACE, output
     assert 'epoch 1: evaluation stopped' in output and f'{sent.name} after step' in output
     state, = folder_of(tmp_path).glob('*.state')
