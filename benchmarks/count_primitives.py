@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.common.errors import InputError, run
 from src.config import load_model_config
-from tests.gpu_double.build import build
+from tests.gpu_double.build import build, read_trace
 
 
 def call(model_config: str, what: str, times: int) -> None:
@@ -59,9 +59,7 @@ def count(model_config: str, what: str) -> Counter[str]:
                                    '--times', str(times)], env={**environment, 'GPU_DOUBLE_TRACE': str(trace)})
             if done.returncode:
                 raise InputError('it did not run to its end; see its error above')
-            file, = Path(folder).glob(f'{trace.name}.*')
-            rows = (line.partition(' ') for line in file.read_text().splitlines())
-            counts.append(Counter({name: int(number) for number, _, name in rows}))
+            counts.append(read_trace(trace))
     return Counter({name: round(number / 2) for name, number in (counts[1] - counts[0]).items()})
 
 

@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -68,6 +69,36 @@ def build_library(out: Path, soname: str, source: Path | None, wanted: set[str])
         out / soname)
 
 
+def build_libraries(out: Path, users: list[Path], kernels: Path, nvrtc: str) -> None:
+    """Build all libraries of the double.
+
+    Args:
+        out: an existing folder, for the libraries.
+        users: the wheel's files that import CUDA.
+        kernels: the wheel's library of CUDA kernels.
+        nvrtc: the name under which `users` want the run-time compiler.
+    """
+    undefined = set().union(*(symbols(path, '--undefined-only') for path in users))
+    build_library(out, BASE, FOLDER / 'trace.cc', set())
+    for soname, pattern in LIBRARIES.items():
+        names = {name for name in undefined if re.match(pattern, name)}
+        if soname == 'libcuda.so.1':
+            names = {name for name in names if not re.match('cu(da|blas|dnn|rand|solver|fft|sparse)', name)}
+        source = FOLDER / f'{soname.partition(".")[0]}.cc'
+        build_library(out, nvrtc if 'nvrtc' in soname else soname, source, names)
+    build_library(out, kernels.name, FOLDER / 'libcuda_ops.cc', undefined & symbols(kernels, '--defined-only'))
+
+
+def read_trace(path: Path) -> Counter[str]:
+    """Return the calls by name that GPU_DOUBLE_TRACE=path has counted, of all processes together."""
+    counts: Counter[str] = Counter()
+    for file in path.parent.glob(f'{path.name}.*'):
+        for line in file.read_text().splitlines():
+            number, _, name = line.partition(' ')
+            counts[name] += int(number)
+    return counts
+
+
 def build(out: Path) -> dict[str, str]:
     """Build the libraries in `out`, unless they are there already, and return the environment that they need.
 
@@ -82,15 +113,7 @@ def build(out: Path) -> dict[str, str]:
     mark = out / 'built'
     if not mark.is_file() or mark.read_text() != state:
         out.mkdir(parents=True, exist_ok=True)
-        undefined = set().union(*(symbols(path, '--undefined-only') for path in users))
-        build_library(out, BASE, FOLDER / 'trace.cc', set())
-        for soname, pattern in LIBRARIES.items():
-            names = {name for name in undefined if re.match(pattern, name)}
-            if soname == 'libcuda.so.1':
-                names = {name for name in names if not re.match('cu(da|blas|dnn|rand|solver|fft|sparse)', name)}
-            build_library(out, soname, FOLDER / f'{soname.partition(".")[0]}.cc', names)
-        kernels = undefined & symbols(library / 'libcuda_ops.so', '--defined-only')
-        build_library(out, 'libcuda_ops.so', FOLDER / 'libcuda_ops.cc', kernels)
+        build_libraries(out, users, library / 'libcuda_ops.so', 'libnvrtc.so.11.1')
         mark.write_text(state)
     paths = [str(out), os.environ.get('LD_LIBRARY_PATH', '')]
     return {'LD_LIBRARY_PATH': ':'.join(path for path in paths if path), 'GLOG_v': '3', 'OMP_NUM_THREADS': '1',

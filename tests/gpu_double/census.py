@@ -61,27 +61,17 @@ def library_folder(release: Release) -> Path | None:
 
 def environment(release: Release, out: Path) -> dict[str, str]:
     """Build the double for a release in `out` and return the environment that it needs."""
-    from tests.gpu_double import build
+    from tests.gpu_double.build import build_libraries
 
     library = library_folder(release)
     assert library
     out.mkdir(parents=True)
-    undefined = set().union(*(build.symbols(library / name, '--undefined-only') for name in release.plugin))
-    build.build_library(out, build.BASE, build.FOLDER / 'trace.cc', set())
-    for soname, pattern in build.LIBRARIES.items():
-        names = {name for name in undefined if re.match(pattern, name)}
-        if soname == 'libcuda.so.1':
-            names = {name for name in names if not re.match('cu(da|blas|dnn|rand|solver|fft|sparse)', name)}
-        source = build.FOLDER / f'{soname.partition(".")[0]}.cc'
-        build.build_library(out, release.nvrtc if 'nvrtc' in soname else soname, source, names)
-    kernels = Path(release.kernels).name
-    build.build_library(out, kernels, build.FOLDER / 'libcuda_ops.cc',
-                        undefined & build.symbols(library / release.kernels, '--defined-only'))
+    build_libraries(out, [library / name for name in release.plugin], library / release.kernels, release.nvrtc)
     compiler = out / 'bin/nvcc'  # MindSpore 2.8 asks it which of its plugins to load
     compiler.parent.mkdir()
     compiler.write_text('#!/bin/sh\necho "Cuda compilation tools, release 11.6, V11.6.55"\n')
     compiler.chmod(0o755)
-    return {'LD_LIBRARY_PATH': str(out), 'LD_PRELOAD': f'{out / kernels} {out / "libnccl.so.2"}',
+    return {'LD_LIBRARY_PATH': str(out), 'LD_PRELOAD': f'{out / Path(release.kernels).name} {out / "libnccl.so.2"}',
             'CUDA_HOME': str(out), 'OMP_NUM_THREADS': '1'}
 
 

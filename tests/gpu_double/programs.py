@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from src.training.state import read_state
+from tests.gpu_double.build import read_trace
 from tests.networks import save_small
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,9 +84,4 @@ class Programs:
 
     def trace(self, tag: str) -> Counter[str]:
         """Return the calls of CUDA by name, of all processes of a run together."""
-        counts: Counter[str] = Counter()
-        for path in self.folder.glob(f'{tag}.trace.*'):
-            for line in path.read_text().splitlines():
-                number, _, name = line.partition(' ')
-                counts[name] += int(number)
-        return counts
+        return read_trace(self.folder / f'{tag}.trace')
