@@ -22,10 +22,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope='session', autouse=True)
 def cpu() -> None:
-    """Run all tests on the CPU; mindspore-gpu would start on a GPU."""
+    """Run all tests on the CPU; mindspore-gpu would start on a GPU.
+
+    The watchdog of MindSpore's data pipeline is off: after a training that failed on purpose, 1.10's takes the exit
+    statuses of other children of this process for 30 s, and then ends it by SIGTERM.
+    """
     import mindspore as ms
+    from mindspore import dataset
 
     ms.set_context(device_target='CPU')
+    dataset.config.set_enable_watchdog(False)
 
 
 def _folder(name: str) -> Path:
