@@ -27,6 +27,7 @@ from src.mmpose.annotations import PERSON, read_annotations
 from src.mmpose.evaluation import NMS
 from src.prediction import load_model
 from src.prediction.boxes import BoxFile, Detector, hog_detector, whole_image
+from src.prediction.drawing import Style
 from src.prediction.matching import match_ids
 from src.prediction.output import OutputFolder
 from src.prediction.run import PredictionRun
@@ -67,14 +68,25 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
                                                                          'files; without it they are numbered')
     parser.add_argument('--min_box_score', type=float, default=0.3, metavar='S',
                         help='boxes of --boxes and of ssdlite below it are omitted (default: 0.3)')
-    parser.add_argument('--min_score', type=float, default=0.3, metavar='S',
+    parser.add_argument('--keypoint_threshold', '--min_score', type=float, default=0.3, metavar='S', dest='min_score',
                         help='keypoints below it are not drawn (default: 0.3)')
+    parser.add_argument('--black_background', action='store_true', help='draw on black')
+    parser.add_argument('--labels', action='store_true', help='write on each frame how many persons it shows, and at '
+                                                              'each person of a video its track_id')
+    parser.add_argument('--detect_every', type=int, default=1, metavar='N',
+                        help='in videos, look for persons in every Nth frame and follow them in between (default: 1)')
+    parser.add_argument('--smooth', choices=('true', 'false'), default='true',
+                        help='in videos, filter the keypoints of each person over time (default: true)')
     parser.add_argument('--flip_test', choices=('true', 'false'),
                         help='average with the mirrored image, at twice the time (default: as configured)')
     parser.add_argument('--nms', choices=tuple(NMS), help='among the persons of an image (default: as the '
                                                           'configuration says)')
-    parser.add_argument('--batch', type=int, default=8, metavar='N', help='persons at a time (default: 8)')
+    parser.add_argument('--batch', type=int, metavar='N', help='persons at a time (default: 8; 1 with --detect_every)')
     options = parser.parse_args(argv)
+    if options.detect_every < 1:
+        raise InputError(f'--detect_every {options.detect_every}: must be at least 1')
+    if options.batch is None:
+        options.batch = 8 if options.detect_every == 1 else 1
     if bool(options.inputs) == (options.webcam is not None):
         raise InputError('give images, videos or folders, or else --webcam N')
     return options
@@ -96,7 +108,8 @@ def main(argv: list[str] | None = None) -> int:
               whole_image if options.whole_image else find_detector(options.detector, options.min_box_score))
     prediction = PredictionRun(model, sources, detect, folder, image_ids=image_ids,
                                category_id=categories[0] if categories else PERSON, nms=options.nms,
-                               min_score=options.min_score)
+                               style=Style(options.min_score, options.black_background, options.labels),
+                               detect_every=options.detect_every, smooth=options.smooth == 'true')
     model.predict(np.zeros((64, 64, 3), np.uint8), [[0, 0, 64, 64]])  # compiled now, so that the rate is true
     for number in (signal.SIGINT, signal.SIGTERM):  # of the first MindSpore's own handler makes the second
         signal.signal(number, signal.default_int_handler)
@@ -105,13 +118,13 @@ def main(argv: list[str] | None = None) -> int:
         prediction.run()
     rate = prediction.frames / (time.perf_counter() - began)
     if prediction.frames:
-        print(f'{options.output}: {prediction.frames} images and frames, {len(prediction.results)} persons, '
+        print(f'{options.output}: {prediction.frames} images and frames, {prediction.persons} persons, '
               f'{rate:.1f} frames/s')
     if isinstance(detect, BoxFile):
         remarks = detect.remarks(prediction.completed)
         if remarks:
             print(remarks)
-    elif prediction.frames and not prediction.results:
+    elif prediction.frames and not prediction.persons:
         print('no person was found: --boxes FILE takes those of a better detector, --whole_image needs none')
     return int(bool(prediction.failed))
 

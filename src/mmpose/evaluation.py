@@ -60,23 +60,35 @@ def select(predictions: Predictions, *, sigmas: np.ndarray, visibility_threshold
         COCO results (image_id, category_id, keypoints, score, center, scale), plain Python numbers; images in order
         of first appearance.
     """
+    return as_results(predictions, *select_rows(predictions, sigmas, visibility_threshold, oks_threshold, nms))
+
+
+def as_results(predictions: Predictions, rows: Sequence[int], scores: Sequence[float]) -> list[dict[str, Any]]:
+    """Return rows of the predictions as COCO results with these scores."""
+    keypoints, boxes = np.asarray(predictions.keypoints, np.float64), np.asarray(predictions.boxes, np.float64)
+    return [dict(image_id=predictions.image_ids[row], category_id=predictions.category_ids[row],
+                 keypoints=keypoints[row].ravel().tolist(), score=score, center=boxes[row, :2].tolist(),
+                 scale=boxes[row, 2:4].tolist()) for row, score in zip(rows, scores)]
+
+
+def select_rows(predictions: Predictions, sigmas: np.ndarray, visibility_threshold: float, oks_threshold: float,
+                nms: str) -> tuple[list[int], list[float]]:
+    """Return the rows of the predictions that `select` keeps, in its order, and their scores; arguments as there."""
     keypoints, boxes = np.asarray(predictions.keypoints, np.float64), np.asarray(predictions.boxes, np.float64)
     bbox_ids, sigmas = np.asarray(predictions.bbox_ids), np.asarray(sigmas)
     confident = keypoints[..., 2] > visibility_threshold
     scores = (keypoints[..., 2] * confident).sum(axis=1) / np.maximum(confident.sum(axis=1), 1) * boxes[:, 5]
 
-    rows: dict[Any, list[int]] = {}
+    of_image: dict[Any, list[int]] = {}
     for row, image_id in enumerate(predictions.image_ids):
-        rows.setdefault(image_id, []).append(row)
-    results = []
-    for image_id, members in rows.items():
+        of_image.setdefault(image_id, []).append(row)
+    rows: list[int] = []
+    for members in of_image.values():
         chosen = np.array(members)[np.unique(bbox_ids[members], return_index=True)[1]]
         if NMS[nms]:
             chosen = chosen[NMS[nms](keypoints[chosen], scores[chosen], boxes[chosen, 4], oks_threshold, sigmas)]
-        results += [dict(image_id=image_id, category_id=predictions.category_ids[row],
-                         keypoints=keypoints[row].ravel().tolist(), score=float(scores[row]),
-                         center=boxes[row, :2].tolist(), scale=boxes[row, 2:4].tolist()) for row in chosen]
-    return results
+        rows += chosen.tolist()
+    return rows, scores[rows].tolist()
 
 
 def write_results(results: list[dict[str, Any]], path: Path | str) -> None:

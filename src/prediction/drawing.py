@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,42 @@ def draw_poses(image: np.ndarray, keypoints: np.ndarray, skeleton: Sequence[tupl
             cv2.circle(canvas, points[index], (width + 2) * 16, (255, 255, 255), -1, cv2.LINE_AA, shift=4)
             cv2.circle(canvas, points[index], (width + 1) * 16, _colour(joint_names[index]), -1, cv2.LINE_AA, shift=4)
     return canvas
+
+
+@dataclass(frozen=True)
+class Style:
+    """How persons are drawn on frames.
+
+    Attributes:
+        min_score: keypoints with a score not above it are omitted.
+        black_background: draw on black in place of the frame.
+        labels: write the number of persons on each frame, and at each person of a video its track_id.
+    """
+    min_score: float = 0.3
+    black_background: bool = False
+    labels: bool = False
+
+    def draw(self, image: np.ndarray, persons: Sequence[dict[str, Any]], info: DatasetInfo) -> np.ndarray:
+        """Return a new image with persons, which are results of keypoints such as `info` describes."""
+        keypoints = np.array([person['keypoints'] for person in persons], np.float32).reshape(-1, info.num_joints, 3)
+        canvas = draw_poses(np.zeros_like(image) if self.black_background else image, keypoints, info.skeleton,
+                            info.joint_names, self.min_score)
+        if self.labels:
+            side = min(image.shape[:2])
+            _write_text(canvas, f'{len(persons)} person{"s" * (len(persons) != 1)}', (side // 40, side // 12), side)
+            for person, points in zip(persons, keypoints):
+                shown = points[points[:, 2] > self.min_score]
+                if 'track_id' in person and len(shown):
+                    top = shown[shown[:, 1].argmin()]
+                    _write_text(canvas, str(person['track_id']), (int(top[0]), int(top[1]) - side // 60), side)
+        return canvas
+
+
+def _write_text(canvas: np.ndarray, text: str, place: tuple[int, int], side: int) -> None:
+    """Write white text with a black rim; `place` is its lower left corner, `side` the image's shorter side."""
+    for colour, rim in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, side / 600 + 0.2, colour, rim * max(1, side // 500),
+                    cv2.LINE_AA)
 
 
 def contact_sheet(images: Sequence[np.ndarray], columns: int, tile_size: tuple[int, int]) -> np.ndarray:

@@ -1,11 +1,14 @@
-"""The folder that drawn images and videos are written to."""
+"""The folder that drawn images and videos are written to, and the file of results."""
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import cv2
+import json_tricks
 import numpy as np
 
 from src.common.errors import InputError
@@ -85,6 +88,58 @@ class OutputFolder:
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise InputError(f'{target}: cannot be written ({error.strerror}); choose another --output') from error
+
+
+class ResultFile:
+    """A COCO result file that takes persons as they are found, and gets its name when it is closed.
+
+    None of them is kept in memory, as a camera may run for days.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open a temporary file beside `path`.
+
+        Raises:
+            InputError: the folder can't be written to.
+        """
+        self._path, self._temporary = path, create_temporary(path)
+        self._file, self._separator = self._temporary.open('w'), '['
+
+    def add(self, persons: Sequence[dict[str, Any]]) -> None:
+        """Write the persons of a frame.
+
+        Raises:
+            InputError: the disk is full.
+        """
+        try:
+            for person in persons:
+                self._file.write(self._separator + json_tricks.dumps(person))
+                self._separator = ', '
+        except OSError as error:
+            raise self._fault(error) from error
+
+    def close(self) -> None:
+        """Give the file its name.
+
+        Raises:
+            InputError: the disk is full, or the name can't be had.
+        """
+        try:
+            self._file.write('[]' if self._separator == '[' else ']')
+            self._file.close()
+            os.replace(self._temporary, self._path)
+        except OSError as error:
+            self.remove()
+            raise self._fault(error) from error
+
+    def remove(self) -> None:
+        """Remove the temporary file; to be called where no frame was written."""
+        with suppress(OSError):  # what is buffered and doesn't fit
+            self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def _fault(self, error: OSError) -> InputError:
+        return InputError(f'{self._path}: cannot be written ({error.strerror}); make room or choose another --output')
 
 
 def _fit(stem: str, ending: str) -> str:

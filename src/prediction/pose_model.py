@@ -83,12 +83,14 @@ class PoseModel:
         """Return the network's inputs for the persons in an image; arguments and errors as for `predict_many`."""
         return [self._samples.crop(image, box[:4], box[4]) for box in check_boxes(image, boxes)]
 
-    def predict_crops(self, images: Iterable[list[dict[str, Any]]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def predict_crops(self, images: Iterable[list[dict[str, Any]]], *, one_by_one: bool = False
+                      ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield the keypoints of many images; the persons of a batch may come from several of them.
 
         Args:
             images: what `crop` returns of each. They are taken as they are needed: up to a batch ahead, and no more
                 than `IMAGES_AHEAD` (or as many as a batch has persons) where few of them show somebody.
+            one_by_one: yield each image's keypoints before the next one is taken.
 
         Yields:
             for each image, in order: keypoints float32 (N, K, 3), and windows float32 (N, 6): centre x, y, scale
@@ -96,6 +98,7 @@ class PoseModel:
         """
         settings = self.config['eval']
         size, counts, crops = settings['batch_size'], deque(), []
+        ahead = 1 if one_by_one else max(size, IMAGES_AHEAD)
         keypoints, windows = np.zeros((0, self.info.num_joints, 3), np.float32), np.zeros((0, 6), np.float32)
 
         def finish(count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -113,7 +116,7 @@ class PoseModel:
         for image in images:
             counts.append(len(image))
             crops.extend(image)
-            yield from finish(len(crops) if len(counts) >= max(size, IMAGES_AHEAD) else len(crops) // size * size)
+            yield from finish(len(crops) if len(counts) >= ahead else len(crops) // size * size)
         yield from finish(len(crops))
 
 

@@ -13,14 +13,14 @@ import numpy as np
 from tqdm import tqdm
 
 from src.common.errors import InputError
-from src.common.files import require_writable
 from src.common.progress_bar import ProgressBar
-from src.mmpose.evaluation import Predictions, select, write_results
+from src.mmpose.evaluation import Predictions, as_results, select_rows
 from src.prediction.boxes import Boxes, Detector
-from src.prediction.drawing import draw_poses
-from src.prediction.output import OutputFolder
+from src.prediction.drawing import Style
+from src.prediction.output import OutputFolder, ResultFile
 from src.prediction.pose_model import PoseModel
 from src.prediction.sources import Frame, Source, count_frames, read_frames
+from src.prediction.tracking import Tracker
 
 
 @contextmanager
@@ -42,35 +42,41 @@ class PredictionRun:
     """A model at work on sources of frames.
 
     Attributes:
-        results: persons so far in COCO's result format, with `file_name` and, in videos, `frame`.
+        persons: number of persons in the result file so far.
         frames: number of frames written so far.
         completed: sources that were read to their end.
         failed: sources that could not be read, processed or written.
     """
 
     def __init__(self, model: PoseModel, sources: Sequence[Source], detect: Detector, folder: OutputFolder, *,
-                 image_ids: dict[Source, Any], category_id: Any, nms: str | None, min_score: float) -> None:
+                 image_ids: dict[Source, Any], category_id: Any, nms: str | None, style: Style,
+                 detect_every: int = 1, smooth: bool = True) -> None:
         """Prepare a run; nothing is read or written before `run`.
 
         Args:
             model: the network.
             sources: what to look at.
             detect: gives the boxes of a frame's persons.
-            folder: for the drawn images and videos and `results.json`.
+            folder: for the drawn images and videos, and for `results.json`: persons in COCO's result format, with
+                `file_name` and, in videos, `frame` and `track_id`.
             image_ids: of images; others are numbered.
             category_id: of persons whose box has none.
             nms: among the persons of an image; None: as the model's configuration says.
-            min_score: keypoints of a lower score are not drawn.
+            style: how persons are drawn; in videos, those of a lower score than its min_score are not followed.
+            detect_every: in videos, frames from one look of the detector to the next; between them, the network looks
+                where the persons of the frame before are.
+            smooth: filter the keypoints of each person in a video over time.
         """
         self._model, self._sources, self._detect, self._folder = model, sources, detect, folder
-        self._image_ids, self._category_id, self._min_score = image_ids, category_id, min_score
+        self._image_ids, self._category_id, self._style = image_ids, category_id, style
+        self._detect_every, self._smooth = detect_every, smooth
+        self._trackers: dict[Source, Tracker] = {}
         self._next_id = max([0, *(i for i in image_ids.values() if isinstance(i, int))]) + 1
         self._nms = nms or model.config['eval']['nms']
         self._pending: deque[tuple[Frame, Boxes]] = deque()
         self._open: Source | None = None
         self._unwritable: set[Source] = set()
-        self.results: list[dict[str, Any]] = []
-        self.frames = 0
+        self.persons = self.frames = 0
         self.completed: set[Source] = set()
         self.failed: set[Source] = set()
 
@@ -82,12 +88,12 @@ class PredictionRun:
         Raises:
             InputError: nothing can be written to the folder.
         """
-        file = self._folder.path / 'results.json'
-        require_writable(file)
+        self._results = ResultFile(self._folder.path / 'results.json')
+        one_by_one = self._detect_every > 1 and not all(source.is_image for source in self._sources)
         counts = [count_frames(source) for source in self._sources]
         with ProgressBar(None if None in counts else sum(counts), 'frame') as bar:
             try:
-                for keypoints, windows in self._model.predict_crops(self._crops()):
+                for keypoints, windows in self._model.predict_crops(self._crops(), one_by_one=one_by_one):
                     frame, boxes = self._pending.popleft()
                     self._write(frame, self._persons(frame, boxes, keypoints, windows))
                     bar.update()
@@ -95,7 +101,9 @@ class PredictionRun:
                 with deferred_interrupts():
                     self._close_video()
                     if self.frames:
-                        write_results(self.results, file)
+                        self._results.close()
+                    else:
+                        self._results.remove()
 
     @contextmanager
     def _omit_on_error(self, source: Source) -> Iterator[None]:
@@ -115,12 +123,25 @@ class PredictionRun:
                 for frame in read_frames(source):
                     if source in self._unwritable:
                         break
-                    boxes = self._detect(frame)
+                    boxes = self._boxes(frame)
                     crops = self._model.crop(frame.image, boxes.values)
                     self._pending.append((frame, boxes))
                     yield crops
                 else:
                     self.completed.add(source)
+
+    def _tracker(self, frame: Frame) -> Tracker:
+        """Return the tracker of a frame's video; those of videos before it are dropped."""
+        if frame.source not in self._trackers:
+            self._trackers = {frame.source: Tracker(self._model.info.sigmas, frame.rate, smooth=self._smooth)}
+        return self._trackers[frame.source]
+
+    def _boxes(self, frame: Frame) -> Boxes:
+        """Return where persons are in a frame: as the detector says, or as the frame before does."""
+        if frame.number is None or self._detect_every == 1:
+            return self._detect(frame)
+        found = None if frame.number % self._detect_every else self._detect(frame)
+        return self._tracker(frame).follow(frame.number, self._style.min_score, found)
 
     def _persons(self, frame: Frame, boxes: Boxes, keypoints: np.ndarray, windows: np.ndarray) -> list[dict[str, Any]]:
         """Return a frame's persons after NMS as results."""
@@ -131,16 +152,16 @@ class PredictionRun:
         predictions = Predictions(keypoints, windows, [image_id] * len(keypoints), categories,
                                   np.arange(len(keypoints)))
         settings = self._model.config['eval']
-        persons = select(predictions, sigmas=np.array(self._model.info.sigmas), nms=self._nms,
-                         visibility_threshold=settings['visibility_threshold'],
-                         oks_threshold=settings['oks_threshold'])
-        place = {} if frame.number is None else {'frame': frame.number}
-        return [{**person, 'file_name': frame.source.name, **place} for person in persons]
+        rows, scores = select_rows(predictions, np.array(self._model.info.sigmas), settings['visibility_threshold'],
+                                   settings['oks_threshold'], self._nms)
+        persons = as_results(predictions, rows, scores)
+        if frame.number is None:
+            return [{**person, 'file_name': frame.source.name} for person in persons]
+        persons = self._tracker(frame).update(frame.number, persons, windows[rows, 5].tolist())
+        return [{**person, 'file_name': frame.source.name, 'frame': frame.number} for person in persons]
 
     def _write(self, frame: Frame, persons: list[dict[str, Any]]) -> None:
         """Write a frame and note its persons: both or, when that fails, none."""
-        info = self._model.info
-        keypoints = np.array([person['keypoints'] for person in persons], np.float32).reshape(-1, info.num_joints, 3)
         with deferred_interrupts():
             if frame.source is not self._open:
                 self._close_video()
@@ -148,9 +169,9 @@ class PredictionRun:
             if frame.source in self._unwritable:
                 return
             with self._omit_on_error(frame.source):
-                image = draw_poses(frame.image, keypoints, info.skeleton, info.joint_names, self._min_score)
-                self._folder.add(frame, image)
-                self.results += persons
+                self._folder.add(frame, self._style.draw(frame.image, persons, self._model.info))
+                self._results.add(persons)
+                self.persons += len(persons)
                 self.frames += 1
                 return
             self._unwritable.add(frame.source)

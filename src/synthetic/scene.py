@@ -27,12 +27,18 @@ class Person:
 
 
 @dataclass(frozen=True)
-class _Actor:
+class Actor:
+    """A figure in a scene: `keypoints` (17, 2) in pixels, `height` in pixels, `origin` (2,) the middle of the hips."""
     shapes: list[Shape]
-    keypoints: np.ndarray  # (17, 2) pixels
-    height: float          # pixels per body height
-    origin: np.ndarray     # (2,) pixels, the middle of the hips
-    box: np.ndarray        # x0, y0, x1, y1, not clipped
+    keypoints: np.ndarray
+    height: float
+    origin: np.ndarray
+
+    @property
+    def box(self) -> np.ndarray:
+        """Return x0, y0, x1, y1 in pixels, not clipped to the image."""
+        outline = np.concatenate([shape.outline for shape in self.shapes]) * self.height + self.origin
+        return np.concatenate((outline.min(0), outline.max(0)))
 
 
 def _fill(image: np.ndarray, outline: np.ndarray, colour: np.ndarray | float, line: int = cv2.LINE_AA) -> None:
@@ -96,7 +102,7 @@ def _overlap(first: np.ndarray, second: np.ndarray) -> float:
     return max(width, 0) * max(height, 0) / smaller
 
 
-def _place_figure(rng: np.random.Generator, size: tuple[int, int], share: float) -> _Actor:
+def _place_figure(rng: np.random.Generator, size: tuple[int, int], share: float) -> Actor:
     """Return a figure at a random place; `share` is its body height over the image's shorter side."""
     pose = random_pose(rng)
     shapes = dress(rng, pose)
@@ -107,13 +113,13 @@ def _place_figure(rng: np.random.Generator, size: tuple[int, int], share: float)
     outside = (0.3 if rng.random() < 0.15 else 0.) * extent
     origin = rng.uniform(*np.sort([-outside, np.array(size) - extent + outside], axis=0)) - low
     keypoints = np.stack([pose[name][:2] for name in KEYPOINTS]) * height + origin
-    return _Actor(shapes, keypoints, height, origin, np.concatenate([low + origin, high + origin]))
+    return Actor(shapes, keypoints, height, origin)
 
 
-def _gather(rng: np.random.Generator, size: tuple[int, int], count: int) -> list[_Actor]:
+def _gather(rng: np.random.Generator, size: tuple[int, int], count: int) -> list[Actor]:
     """Return up to `count` figures, at least one, that don't hide each other too much; the far ones come first."""
     limits = (0.55, 1.15) if count == 1 else (0.4, 0.95) if count == 2 else (0.35, 0.75)
-    actors: list[_Actor] = []
+    actors: list[Actor] = []
     attempts = 0
     while not actors or (len(actors) < count and attempts < ATTEMPTS):
         attempts += 1
@@ -124,7 +130,7 @@ def _gather(rng: np.random.Generator, size: tuple[int, int], count: int) -> list
     return sorted(actors, key=lambda actor: actor.height)
 
 
-def _draw(rng: np.random.Generator, image: np.ndarray, owners: np.ndarray, actor: _Actor, number: int) -> None:
+def draw(rng: np.random.Generator, image: np.ndarray, owners: np.ndarray, actor: Actor, number: int) -> None:
     """Draw a figure, shaded as if lit from one side and in patterned clothes, and enter it into the owner map."""
     light = np.array([rng.uniform(-1, 1), -1.]) * 0.004 * actor.height
     cloth = np.zeros(owners.shape, np.uint8)
@@ -149,7 +155,7 @@ def _draw(rng: np.random.Generator, image: np.ndarray, owners: np.ndarray, actor
     image[worn] = np.clip(image[worn] * (1 + pattern[worn][:, None]), 0, 255).astype(np.uint8)
 
 
-def _hide(rng: np.random.Generator, image: np.ndarray, owners: np.ndarray, actor: _Actor) -> None:
+def _hide(rng: np.random.Generator, image: np.ndarray, owners: np.ndarray, actor: Actor) -> None:
     """Draw an object in front of a random keypoint."""
     centre = actor.keypoints[rng.integers(len(KEYPOINTS))] + rng.normal(0, 0.05, 2) * actor.height
     outline = _blob(rng, centre, rng.uniform(0.04, 0.13) * actor.height)
@@ -159,7 +165,7 @@ def _hide(rng: np.random.Generator, image: np.ndarray, owners: np.ndarray, actor
     _fill(owners, outline, PARTS.index('object'), cv2.LINE_8)
 
 
-def _describe(owners: np.ndarray, actor: _Actor, number: int) -> Person:
+def describe(owners: np.ndarray, actor: Actor, number: int) -> Person:
     """Return visibility, box and area of a person as the finished owner map shows them."""
     height, width = owners.shape
     keypoints = np.zeros((len(KEYPOINTS), 3))
@@ -183,11 +189,11 @@ def random_scene(rng: np.random.Generator, size: tuple[int, int], max_persons: i
     owners = np.zeros(image.shape[:2], np.int16)
     actors = _gather(rng, size, int(rng.integers(1, max_persons + 1)))
     for number, actor in enumerate(actors, start=1):
-        _draw(rng, image, owners, actor, number)
+        draw(rng, image, owners, actor, number)
     for actor in actors:
         if rng.random() < 0.2:
             _hide(rng, image, owners, actor)
     grain = rng.standard_normal(image.shape, np.float32) * rng.uniform(1, 7)
     exposed = image * np.float32(rng.uniform(0.8, 1.15)) + np.float32(rng.uniform(-15, 15)) + grain
-    people = [_describe(owners, actor, number) for number, actor in enumerate(actors, start=1)]
+    people = [describe(owners, actor, number) for number, actor in enumerate(actors, start=1)]
     return np.clip(exposed, 0, 255).astype(np.uint8), [person for person in people if person.area]

@@ -4,7 +4,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from src.prediction.drawing import LEFT, MIDDLE, RIGHT, contact_sheet, draw_poses
+from src.mmpose.dataset_info import DatasetInfo
+from src.prediction.drawing import LEFT, MIDDLE, RIGHT, Style, contact_sheet, draw_poses
 
 NAMES = ('left_hip', 'right_hip', 'left_knee', 'right_knee', 'nose')
 SKELETON = ((0, 1), (0, 2), (1, 3))
@@ -59,3 +60,16 @@ def test_contact_sheet_fits_and_centres_each_picture() -> None:
     assert (sheet[15:25, :40] == 200).all() and (sheet[:15, :40] == 128).all() and (sheet[25:40, :40] == 128).all()
     assert (sheet[:40, 55:65] == 50).all() and (sheet[:40, 40:55] == 128).all() and (sheet[:40, 65:] == 128).all()
     assert (sheet[55:65, :40] == 200).all() and (sheet[40:, 40:] == 128).all()
+
+
+def test_persons_are_counted_and_named_and_stand_on_black(image: np.ndarray) -> None:
+    info = DatasetInfo('five', NAMES, (), SKELETON, (0.05,) * 5, ())
+    person = {'keypoints': PERSON.ravel().tolist(), 'track_id': 12}
+    plain = Style().draw(image, [person], info)
+    np.testing.assert_array_equal(plain, draw_poses(image, PERSON[None], SKELETON, NAMES, 0.3))
+    black = Style(black_background=True).draw(image, [person], info)
+    np.testing.assert_array_equal(black, draw_poses(np.zeros_like(image), PERSON[None], SKELETON, NAMES, 0.3))
+    changed = (Style(labels=True).draw(image, [person], info) != plain).any(2)
+    assert changed[:30, :90].any() and changed[:12, 95:130].any() and not changed[60:].any()
+    unnamed = Style(labels=True).draw(image, [{'keypoints': person['keypoints']}], info)
+    assert (unnamed != Style(labels=True).draw(image, [person], info)).any()

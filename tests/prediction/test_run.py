@@ -13,8 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
+from src.common.errors import InputError
 from src.config import resolve
 from src.prediction.boxes import Boxes, Detector, whole_image
+from src.prediction.drawing import Style
 from src.prediction.output import OutputFolder
 from src.prediction.pose_model import IMAGES_AHEAD, PoseModel
 from src.prediction.run import PredictionRun
@@ -35,7 +37,7 @@ def start(folder: Path, detect: Detector = whole_image, model: PoseModel | None 
           **more: Any) -> PredictionRun:
     """Run the model on the sources in `folder`; results go to `folder`/out."""
     sources = find_sources([str(folder / inputs)], folder / 'out')
-    options = {'image_ids': {}, 'category_id': 1, 'nms': 'none', 'min_score': 0.3, **more}
+    options = {'image_ids': {}, 'category_id': 1, 'nms': 'none', 'style': Style(), **more}
     prediction = PredictionRun(model or make_model(), sources, detect, OutputFolder(folder / 'out', sources), **options)
     prediction.run()
     return prediction
@@ -68,8 +70,8 @@ def test_few_frames_are_in_memory_whoever_is_to_be_seen(tmp_path: Path, crowd: C
         return Boxes(np.tile([0, 0, 50, 50, 1.0], (count, 1)), [None] * count)
 
     prediction = start(tmp_path, detect, inputs='v.mp4')
-    assert prediction.frames == 120 and len(prediction.results) == sum(map(crowd, range(120)))
-    assert [r['frame'] for r in prediction.results] == [n for n in range(120) for _ in range(crowd(n))]
+    assert prediction.frames == 120 and prediction.persons == sum(map(crowd, range(120)))
+    assert [r['frame'] for r in results(tmp_path)] == [n for n in range(120) for _ in range(crowd(n))]
     assert max(held) <= IMAGES_AHEAD + 2, 'frames were kept'
 
 
@@ -84,8 +86,8 @@ def test_persons_have_the_category_of_their_box(folder: Path) -> None:
 def test_images_without_an_id_get_one_that_is_free(folder: Path) -> None:
     sources = find_sources([str(folder / 'in')], folder / 'out')
     prediction = PredictionRun(
-        make_model(), sources, whole_image, OutputFolder(folder / 'out', sources), nms=None, min_score=0, category_id=1,
-        image_ids={sources[0]: 'text', sources[1]: 2 ** 62})
+        make_model(), sources, whole_image, OutputFolder(folder / 'out', sources), nms=None, style=Style(),
+        category_id=1, image_ids={sources[0]: 'text', sources[1]: 2 ** 62})
     prediction.run()
     ids = ['text', 2 ** 62, *(2 ** 62 + n for n in range(1, 7))]
     assert [r['image_id'] for r in results(folder)] == ids
@@ -144,9 +146,43 @@ def test_a_video_that_fails_half_way_keeps_its_frames_so_far(folder: Path, capsy
 
     prediction = start(folder, detect)
     assert 'c.avi: OpenCV cannot process it' in capsys.readouterr().err
-    assert [r['frame'] for r in prediction.results if r['file_name'] == 'c.avi'] == [0, 1, 2]
+    assert [r['frame'] for r in results(folder) if r['file_name'] == 'c.avi'] == [0, 1, 2]
     assert len(list(read_frames(find_sources([str(folder / 'out/c.mp4')], folder)[0]))) == 3
     assert {source.name for source in prediction.completed} == {'a.png', 'b.png', 'd.png'}
+
+
+def test_followed_persons_need_the_detector_in_every_nth_frame_only(folder: Path) -> None:
+    looked = []
+
+    def detect(frame: Frame) -> Boxes:
+        looked.append((frame.source.name, frame.number))
+        return whole_image(frame)
+
+    prediction = start(folder, detect, detect_every=4, nms='hard')
+    assert looked == [('a.png', None), ('b.png', None), ('c.avi', 0), ('c.avi', 4), ('d.png', None)]
+    found = results(folder)
+    assert [(r['file_name'], r.get('frame'), r.get('track_id')) for r in found] == [
+        ('a.png', None, None), ('b.png', None, None), *(('c.avi', n, 1) for n in range(5)), ('d.png', None, None)]
+    assert prediction.persons == len(found) == 8
+
+
+def test_identities_begin_anew_in_each_video(tmp_path: Path) -> None:
+    (tmp_path / 'in').mkdir()
+    for name in ('a.mp4', 'b.mp4'):
+        write_video(tmp_path / 'in' / name, 3)
+    start(tmp_path)
+    assert [(r['file_name'], r['track_id']) for r in results(tmp_path)] == [
+        *[('a.mp4', 1)] * 3, *[('b.mp4', 1)] * 3]
+
+
+def test_results_that_find_no_room_are_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*paths: Path) -> None:
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('src.prediction.output.os.replace', no_room)
+    with pytest.raises(InputError, match=r'results.json: cannot be written \(No space left.*make room'):
+        start(folder, inputs='in/c.avi')
+    assert not list((folder / 'out').glob('*.json')) and not list((folder / 'out').glob('.results*'))
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

@@ -49,22 +49,22 @@ def test_visibility_is_read_off_the_pixel_under_the_keypoint() -> None:
     actor.keypoints[:] = 50
     actor.keypoints[KEYPOINTS.index('left_wrist')] = 300, 20
     owners = np.full((160, 200), STRIDE + PARTS.index('left_forearm'), np.int16)
-    seen = dict(zip(KEYPOINTS, scene._describe(owners, actor, 1).keypoints[:, 2]))
+    seen = dict(zip(KEYPOINTS, scene.describe(owners, actor, 1).keypoints[:, 2]))
     assert seen.pop('left_wrist') == 0
     assert seen.pop('left_elbow') == 2
     assert set(seen.values()) == {1}, 'a keypoint shows through a part that it is not on'
-    assert set(scene._describe(owners, actor, 2).keypoints[:, 2]) == {0, 1}, 'a keypoint shows through another person'
+    assert set(scene.describe(owners, actor, 2).keypoints[:, 2]) == {0, 1}, 'a keypoint shows through another person'
 
 
 def test_an_object_hides_keypoints() -> None:
     rng = np.random.default_rng(0)
     actor = scene._gather(rng, SIZE, 1)[0]
     image, owners = np.zeros((160, 200, 3), np.uint8), np.zeros((160, 200), np.int16)
-    scene._draw(rng, image, owners, actor, 1)
-    before = scene._describe(owners, actor, 1)
+    scene.draw(rng, image, owners, actor, 1)
+    before = scene.describe(owners, actor, 1)
     for _ in range(10):
         scene._hide(rng, image, owners, actor)
-    after = scene._describe(owners, actor, 1)
+    after = scene.describe(owners, actor, 1)
     assert after.area < before.area
     assert np.sum(after.keypoints[:, 2] == 2) < np.sum(before.keypoints[:, 2] == 2)
     np.testing.assert_array_equal(after.keypoints[:, :2], before.keypoints[:, :2])
