@@ -54,16 +54,21 @@ def _from_bytes(kind: _Dtype, data: bytes | str, shape: tuple[int, ...] = (), or
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Return bytes from the text that protocol 2 has in their place."""
+    """Return the bytes for which protocol 2 has a text."""
     if encoding != 'latin1':
         raise ValueError(f'encoding {encoding!r:.40} is unknown')
     return text.encode('latin1')
 
 
+def _no_bytes() -> bytes:
+    return b''
+
+
 class _Unpickler(RestrictedUnpickler):
     KNOWN: ClassVar = {
         ('collections', 'OrderedDict'): OrderedDict, ('builtins', 'tuple'): tuple, ('__builtin__', 'tuple'): tuple,
-        ('_codecs', 'encode'): _encode, ('numpy', 'dtype'): _Dtype, ('numpy', 'ndarray'): _Array,
+        ('_codecs', 'encode'): _encode, ('__builtin__', 'bytes'): _no_bytes,
+        ('numpy', 'dtype'): _Dtype, ('numpy', 'ndarray'): _Array,
         **{(f'numpy.{core}.multiarray', name): meaning for core in ('core', '_core')  # _core: numpy 2
            for name, meaning in (('_reconstruct', _Array), ('scalar', _from_bytes))}}
 
