@@ -3,7 +3,7 @@
     python eval.py --device CPU --boxes gt
 
 Reads the checkpoint that training wrote for the same --experiment_tag and --model_config, unless --checkpoint names
-another (.ckpt, or an official .pth). Writes the results beside it as JSON, and then the scores; the images of COCO's
+another (.ckpt, .pth or .pdparams). Writes the results beside it as JSON, and then the scores; the images of COCO's
 test-dev, which nobody annotated, get results alone.
 """
 from __future__ import annotations
@@ -29,7 +29,7 @@ from src.weights.checkpoint import load_network
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--checkpoint', metavar='FILE', help='.ckpt or official .pth, or the name of published '
+    parser.add_argument('--checkpoint', metavar='FILE', help='.ckpt, .pth or .pdparams, or the name of published '
                         'weights (tools/weights.py); default: the one training wrote')
     parser.add_argument('--boxes', choices=('det', 'gt'),
                         help="the detector's or annotated boxes (default: det; for MPII gt, there is no other)")

@@ -25,7 +25,7 @@ from src.weights.checkpoint import load_network
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--checkpoint', metavar='FILE', help='.ckpt or official .pth, or the name of published '
+    parser.add_argument('--checkpoint', metavar='FILE', help='.ckpt, .pth or .pdparams, or the name of published '
                         'weights (tools/weights.py); default: the one training wrote')
     parser.add_argument('--output', metavar='FILE', help='default: <model_config>.<format> beside the checkpoint')
     parser.add_argument('--batch_size', type=int, metavar='N',

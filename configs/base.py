@@ -15,14 +15,14 @@ IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 HALF_BODY = dict(type='TopDownHalfBodyTransform', num_joints_half_body=8, prob_half_body=0.3)
 
 
-def train_pipeline(sigma: float, *, half_body: bool) -> list[dict[str, Any]]:
-    """Return augmentation and Gaussian targets; `sigma` in heatmap pixels."""
+def train_pipeline(sigma: float, *, half_body: bool, rotation: float, zoom: float) -> list[dict[str, Any]]:
+    """Return augmentation and Gaussian targets; arguments as for `base_config`."""
     return [
         dict(type='LoadImageFromFile'),
         dict(type='TopDownGetBboxCenterScale', padding=1.25),
         dict(type='TopDownRandomFlip', flip_prob=0.5),
         *([dict(HALF_BODY)] if half_body else []),
-        dict(type='TopDownGetRandomScaleRotation', rot_factor=30, scale_factor=0.25),
+        dict(type='TopDownGetRandomScaleRotation', rot_factor=rotation, scale_factor=zoom),
         dict(type='TopDownAffine'),
         dict(type='ToTensor'),
         dict(type='NormalizeTensor', **IMAGENET),
@@ -44,7 +44,8 @@ def val_pipeline() -> list[dict[str, Any]]:
 
 
 def base_config(network: dict[str, Any], data: dict[str, Any], *, image_size: tuple[int, int], sigma: float = 2,
-                batch_size: int = 64, half_body: bool, boxes: str, nms: str) -> dict[str, Any]:
+                batch_size: int = 64, half_body: bool, rotation: float = 30, zoom: float = 0.25, boxes: str, nms: str,
+                decoding: str = 'default') -> dict[str, Any]:
     """Return the configuration of one model.
 
     Args:
@@ -54,21 +55,23 @@ def base_config(network: dict[str, Any], data: dict[str, Any], *, image_size: tu
         sigma: of the Gaussian targets, heatmap pixels.
         batch_size: samples per device.
         half_body: whether to use half-body augmentation.
+        rotation, zoom: spread of the random rotations, in degrees, and of the random sizes.
         boxes: the default of evaluation: 'det' or 'gt'.
         nms: among the persons of an image: 'hard', 'soft' or 'none'.
+        decoding: how heatmaps become coordinates: 'none', 'default', 'dark' or 'udp'.
     """
     width, height = image_size
     return dict(
         model=dict(network, num_joints=len(data['info']['joint_names']) if data['info'] else None),
         data=dict(data, image_size=image_size, heatmap_size=(width // 4, height // 4)),
-        train_pipeline=train_pipeline(sigma, half_body=half_body),
+        train_pipeline=train_pipeline(sigma, half_body=half_body, rotation=rotation, zoom=zoom),
         val_pipeline=val_pipeline(),
         train=dict(
             epochs=210, batch_size=batch_size, optimizer='AdamWeightDecay', schedule='step', lr_steps=(170, 200),
             lr_gamma=0.1, warmup_steps=500, warmup_ratio=0.001),
         eval=dict(
-            boxes=boxes, score_threshold=0.0, batch_size=32, flip_test=True, shift_heatmap=True, decoding='default',
-            blur_kernel=11 if sigma == 2 else 17, visibility_threshold=0.2, nms=nms, oks_threshold=0.9,
+            boxes=boxes, score_threshold=0.0, batch_size=32, flip_test=True, shift_heatmap=True, decoding=decoding,
+            blur_kernel=6 * round(sigma) - 1, visibility_threshold=0.2, nms=nms, oks_threshold=0.9,
             backend='auto'),
         # Selected by experiment_cfg['recipe']; each entry overrides a key of experiment_cfg or, dotted, of this dict.
         recipes=dict(

@@ -26,7 +26,7 @@ DATA = dict(
 
 
 def coco_config(network: dict[str, Any], *, image_size: tuple[int, int], sigma: float = 2,
-                batch_size: int = 64) -> dict[str, Any]:
+                batch_size: int = 64, decoding: str = 'default') -> dict[str, Any]:
     """Return the configuration of one model; arguments as for `base_config`."""
     return base_config(network, DATA, image_size=image_size, sigma=sigma, batch_size=batch_size, half_body=True,
-                       boxes='det', nms='hard')
+                       boxes='det', nms='hard', decoding=decoding)

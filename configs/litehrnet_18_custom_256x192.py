@@ -8,8 +8,8 @@ Files relative to --data_root: annotations/train.json, annotations/val.json and 
 """
 from configs.base import LITE_18, base_config
 
-config = base_config(
-    LITE_18,
-    dict(type='coco', info=None, train_annotations='annotations/train.json', train_images='images',
-         val_annotations='annotations/val.json', val_images='images', detections='detections.json'),
-    image_size=(192, 256), half_body=True, boxes='gt', nms='hard')
+DATA = dict(
+    type='coco', info=None, train_annotations='annotations/train.json', train_images='images',
+    val_annotations='annotations/val.json', val_images='images', detections='detections.json')
+
+config = base_config(LITE_18, DATA, image_size=(192, 256), half_body=True, boxes='gt', nms='hard')

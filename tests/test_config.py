@@ -19,6 +19,7 @@ from src.config import (
     parse,
     require_checkpoint,
 )
+from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.transforms import Compose
 
 SEED_KEYS = {
@@ -65,6 +66,8 @@ def test_the_seeds_training() -> None:
 
 @pytest.mark.parametrize(('name', 'size', 'heatmap', 'sigma', 'batch', 'kernel'), [
     ('litehrnet_18_coco_256x192', (192, 256), (48, 64), 2, 64, 11),
+    ('tinypose_128x96', (96, 128), (24, 32), 1, 64, 5),
+    ('litehrnet_18_wholebody_hand_256x256', (256, 256), (64, 64), 2, 32, 11),
     ('litehrnet_30_coco_384x288', (288, 384), (72, 96), 3, 32, 17)])
 def test_sizes_belong_together(name: str, size, heatmap, sigma: int, batch: int, kernel: int) -> None:
     _, config = settings('--model_config', name)
@@ -79,6 +82,24 @@ def test_every_configuration_resolves(name: str) -> None:
     height, width = map(int, name.rpartition('_')[2].split('x'))
     assert config['data']['image_size'] == (width, height)
     assert len(Compose(config['train_pipeline']).steps) > len(Compose(config['val_pipeline']).steps) > 3
+
+
+def test_hands() -> None:
+    _, config = settings('--model_config', 'litehrnet_18_wholebody_hand_256x256')
+    info = DatasetInfo.from_dict(config['data']['info'])
+    assert config['model']['num_joints'] == len(info.sigmas) == 21 and info.can_flip and not info.flip_pairs
+    assert info.joint_names[:6] == ('wrist', 'thumb1', 'thumb2', 'thumb3', 'thumb4', 'forefinger1')
+    assert info.joint_names[-1] == 'pinky_finger4'
+    assert len(info.skeleton) == 20 and {(0, 1), (3, 4), (0, 5), (0, 17), (19, 20)} < set(info.skeleton)
+    turn = step(config['train_pipeline'], 'TopDownGetRandomScaleRotation')
+    assert (turn['rot_factor'], turn['scale_factor']) == (90, 0.3)
+
+
+def test_tinypose_decodes_as_its_weights_score_best() -> None:
+    tinypose, wider = (settings('--model_config', name)[1] for name in (
+        'tinypose_256x192', 'wider_naive_litehrnet_18_coco_256x192'))
+    assert tinypose['eval'] == {**wider['eval'], 'decoding': 'dark'}
+    assert {**tinypose, 'eval': None} == {**wider, 'eval': None}
 
 
 def test_a_resolved_configuration_is_a_copy() -> None:

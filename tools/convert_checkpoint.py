@@ -1,10 +1,11 @@
-"""Converts official PyTorch checkpoints to MindSpore and back; the direction follows from the suffixes.
+"""Converts checkpoints of any source to MindSpore's or PyTorch's official format, as the suffixes say.
 
     python tools/convert_checkpoint.py litehrnet_18_coco_256x192.pth litehrnet_18.ckpt
+    python tools/convert_checkpoint.py lite_hrnet_18_256x192_coco.pdparams litehrnet_18.ckpt
     python tools/convert_checkpoint.py checkpoints/litehrnet_18.ckpt litehrnet_18.pth
 
 Which network the file holds is read from its shapes. Every entry must belong to that network and none may be missing.
-PyTorch isn't needed and no code from the file is run (see src/weights/pth.py).
+Neither PyTorch nor PaddlePaddle is needed and no code from the file is run (see src/weights/pickles.py).
 """
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.common import errors
 from src.common.errors import InputError
-from src.weights.checkpoint import TORCH_SUFFIXES
+from src.weights.checkpoint import CHECKPOINT_SUFFIXES, TORCH_SUFFIXES, listed
 from src.weights.convert import convert
 from src.weights.download import locate
 
@@ -25,7 +26,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False,
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('source', type=Path, metavar='SRC',
-                        help='.pth, .pt or .ckpt file to read, or the name of published weights (tools/weights.py)')
+                        help=f'{listed(CHECKPOINT_SUFFIXES)} file to read, or the name of published weights '
+                             '(tools/weights.py)')
     parser.add_argument('target', type=Path, metavar='DST', help='.ckpt, .pth or .pt file to write')
     parser.add_argument('--ema', action='store_true',
                         help='take the entries that the .pth file holds under EMA names (mmengine swaps them with the '
@@ -33,9 +35,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--overwrite', action='store_true', help='replace DST if it exists')
     args = parser.parse_args(argv)
     args.source = locate(args.source)
-    source_torch, target_torch = (path.suffix in TORCH_SUFFIXES for path in (args.source, args.target))
-    if source_torch == target_torch or {args.source.suffix, args.target.suffix} - {'.ckpt', *TORCH_SUFFIXES}:
-        raise InputError(f'{args.source} to {args.target}: give one .pth (or .pt) and one .ckpt file')
+    targets = ('.ckpt', *TORCH_SUFFIXES)
+    if args.source.suffix not in CHECKPOINT_SUFFIXES or args.target.suffix not in targets:
+        raise InputError(f'{args.source} to {args.target}: give a {listed(CHECKPOINT_SUFFIXES)} file to read and a '
+                         f'{listed(targets)} file to write')
     if args.target.exists() and not args.overwrite:
         raise InputError(f'{args.target} exists; choose another name or add --overwrite')
     architecture, weights, entries = convert(args.source, args.target, args.ema)

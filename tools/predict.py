@@ -53,7 +53,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
                                                                  'rtsp:// and http:// addresses')
     parser.add_argument('--webcam', type=int, metavar='N', help='take the camera of that number')
     parser.add_argument('--checkpoint', default='mmpose_litehrnet_18_coco_256x192', metavar='FILE',
-                        help='.ckpt, official .pth, .mindir or .onnx file, or the name of published weights '
+                        help='.ckpt, .pth, .pdparams, .mindir or .onnx file, or the name of published weights '
                              '(tools/weights.py), which are downloaded once (default: %(default)s)')
     parser.add_argument('--model_config', metavar='NAME', help='default: as the file, its config.json or its name says')
     parser.add_argument('--output', type=Path, default=Path('predictions'), metavar='DIR',

@@ -29,7 +29,7 @@ from src.settings.build import build_network
 from src.settings.overrides import restore
 from src.test_utils import Decoder, Forward, estimate, forward_of
 from src.utils import set_device
-from src.weights.checkpoint import TORCH_SUFFIXES, load_network
+from src.weights.checkpoint import CHECKPOINT_SUFFIXES, listed, load_network
 from src.weights.download import locate
 from src.weights.published import find_published
 
@@ -146,7 +146,7 @@ def load_model(path: Path | str, *, model_config: str | None = None, device: str
     """Return the model of a checkpoint or an exported file, ready to predict.
 
     Args:
-        path: `.ckpt`, official `.pth`, `.mindir` or `.onnx`; or the name of published weights (`tools/weights.py`).
+        path: `.ckpt`, `.pth`, `.pdparams`, `.mindir` or `.onnx`; or the name of published weights (`tools/weights.py`).
         model_config: name or file of the model configuration. By default a checkpoint's is read from the config.json
             that training left beside it, else derived from the file's name, and an exported file brings its own.
         device: 'CPU', 'GPU' or 'Ascend'; onnxruntime chooses for itself.
@@ -163,8 +163,9 @@ def load_model(path: Path | str, *, model_config: str | None = None, device: str
     published, path = find_published(path), locate(path)
     if published:
         model_config = model_config or published.model_config
-    if path.suffix not in (*SUFFIXES, *TORCH_SUFFIXES, '.ckpt'):
-        raise InputError(f'{path}: unknown suffix {path.suffix!r}; give a .ckpt, .pth, .mindir or .onnx file')
+    if path.suffix not in (*CHECKPOINT_SUFFIXES, *SUFFIXES):
+        raise InputError(f'{path}: unknown suffix {path.suffix!r}; give a '
+                         f'{listed((*CHECKPOINT_SUFFIXES, *SUFFIXES))} file')
     if not path.is_file():
         raise InputError(f'{path}: no such file; check the path')
     if path.suffix != '.onnx':

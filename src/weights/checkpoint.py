@@ -1,4 +1,4 @@
-"""Weights between files and networks: official PyTorch `.pth` and MindSpore `.ckpt`.
+"""Weights between files and networks: MindSpore's `.ckpt`, PyTorch's `.pth` and PaddlePaddle's `.pdparams`.
 
 A network's parameters have the official names, except BN's (`BN_NAMES`); PyTorch's counter `num_batches_tracked` has no
 counterpart. Every entry of a file must find its parameter and the reverse. Names and shapes are handled with numpy;
@@ -7,8 +7,7 @@ MindSpore is imported where a network is filled or saved.
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,8 @@ from src.common.errors import InputError
 from src.common.files import atomic_path, drop_digest, write_digest
 from src.weights.architecture import HEAD, abbreviate, recognise
 from src.weights.ckpt import read_ckpt
+from src.weights.dialects import PADDLE, PYTORCH, rename
+from src.weights.pdparams import read_pdparams
 from src.weights.pth import read_pth
 
 if TYPE_CHECKING:
@@ -30,24 +31,20 @@ COUNTER = 'num_batches_tracked'
 WRAPPERS = ('state_dict', 'model_state_dict', 'model_state', 'model')
 EMA_WRAPPERS = ('ema_state_dict', 'state_dict_ema', 'model_ema')
 TORCH_SUFFIXES = ('.pth', '.pt')
+CHECKPOINT_SUFFIXES = ('.ckpt', *TORCH_SUFFIXES, '.pdparams')
 
 logger = logging.getLogger(__name__)
 
 
-def _official_name(name: str) -> str:
-    while name.startswith('module.'):  # DataParallel, mmengine's AveragedModel
-        name = name[len('module.'):]
-    if name.startswith('head.'):  # MMPose 1.x
-        return f'keypoint_{name}'
-    if re.match(r'(stem|transition\d+|stage\d+|head_layer)\.', name):  # a backbone saved by itself
-        return f'backbone.{name}'
-    return name
+def listed(suffixes: Sequence[str]) -> str:
+    """Return '.a, .b or .c'."""
+    return f'{", ".join(suffixes[:-1])} or {suffixes[-1]}'
 
 
 def _official(entries: Mapping[str, object]) -> dict[str, object]:
     named: dict[str, object] = {}
     for name, value in entries.items():
-        official = _official_name(str(name))
+        official = rename(str(name), PYTORCH + PADDLE)
         if official.startswith('data_preprocessor.') or official == 'steps':  # MMPose 1.x, mmengine's EMA counter
             continue
         if official in named:
@@ -57,15 +54,15 @@ def _official(entries: Mapping[str, object]) -> dict[str, object]:
 
 
 def official_state(raw: Mapping[str, object], ema: bool = False) -> dict[str, np.ndarray]:
-    """Return the weights in a PyTorch checkpoint under their official names.
+    """Return the weights in a PyTorch or PaddlePaddle checkpoint under their official names.
 
-    Understands MMPose 0.x and 1.x names, wrappers and `module.` prefixes. Moving averages (EMA) are separate entries:
-    `ema_state_dict` (mmengine), `state_dict_ema` (timm), or `ema_` + name with `_` for `.` among the weights
-    (mmcv 0.x, parameters only: BN statistics are shared). Beware: mmengine, and mmcv where its hook runs before the
-    checkpoint's, swap the two when saving, so there the plain entries are the averages.
+    Understands MMPose 0.x and 1.x and PaddleDetection names, wrappers and `module.` prefixes. Moving averages (EMA) are
+    separate entries: `ema_state_dict` (mmengine), `state_dict_ema` (timm), or `ema_` + name with `_` for `.` among the
+    weights (mmcv 0.x, parameters only: BN statistics are shared). Beware: mmengine, and mmcv where its hook runs before
+    the checkpoint's, swap the two when saving, so there the plain entries are the averages.
 
     Args:
-        raw: what `read_pth` gives.
+        raw: what `read_pth` or `read_pdparams` gives.
         ema: take the entries stored under EMA names.
 
     Raises:
@@ -127,23 +124,23 @@ def to_torch(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def read_state(path: Path | str, ema: bool = False) -> dict[str, np.ndarray]:
-    """Return the arrays of a `.pth` or `.ckpt` file under our names.
+    """Return the arrays of a checkpoint, of any of `CHECKPOINT_SUFFIXES`, under our names.
 
     Raises:
         InputError: the file is absent, damaged, of another kind, or not a state_dict.
     """
     path = Path(path)
-    if path.suffix in TORCH_SUFFIXES:
-        raw = read_pth(path)
-        try:
-            return to_mindspore(official_state(raw, ema))
-        except InputError as error:
-            raise InputError(f'{path}: {error}') from error
-    if path.suffix != '.ckpt':
-        raise InputError(f'{path}: unknown suffix {path.suffix!r}; give a .ckpt, .pth or .pt file')
-    if ema:
-        raise InputError(f'{path}: a .ckpt file has no EMA weights; omit --ema')
-    return read_ckpt(path)
+    if path.suffix not in CHECKPOINT_SUFFIXES:
+        raise InputError(f'{path}: unknown suffix {path.suffix!r}; give a {listed(CHECKPOINT_SUFFIXES)} file')
+    if path.suffix == '.ckpt':
+        if ema:
+            raise InputError(f'{path}: a .ckpt file has no EMA weights; omit --ema')
+        return read_ckpt(path)
+    raw = (read_pdparams if path.suffix == '.pdparams' else read_pth)(path)
+    try:
+        return to_mindspore(official_state(raw, ema))
+    except InputError as error:
+        raise InputError(f'{path}: {error}') from error
 
 
 def network_state(network: nn.Cell) -> dict[str, np.ndarray]:
@@ -173,7 +170,7 @@ def require_fit(network: nn.Cell, state: Mapping[str, np.ndarray], path: Path | 
     if source != target:
         raise InputError(f'{path}: holds {source.name} ({source.num_joints} keypoints), the network is {target.name} '
                          f'({target.num_joints} keypoints); choose the model_config of that name')
-    spell = _torch_name if Path(path).suffix in TORCH_SUFFIXES else str
+    spell = str if Path(path).suffix == '.ckpt' else _torch_name
     summary = '; '.join(f'{len(names)} {kind}: {abbreviate(map(spell, names))}'
                         for kind, names in faults.items() if names)
     raise InputError(f'{path}: does not fit {target.name}: {summary}')
@@ -187,7 +184,7 @@ def fill_network(network: nn.Cell, state: Mapping[str, np.ndarray]) -> None:
 
 
 def load_network(network: nn.Cell, path: Path | str, ema: bool = False, *, new_head: bool = False) -> str | None:
-    """Fill a network from a `.ckpt` or an official `.pth` file, with all of it or, after an error, nothing.
+    """Fill a network from a checkpoint (of any of `CHECKPOINT_SUFFIXES`), with all of it or, after an error, nothing.
 
     Args:
         network: what is filled.

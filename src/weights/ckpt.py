@@ -11,8 +11,7 @@ import numpy as np
 
 from src.common.errors import InputError
 from src.common.files import check_digest
-
-ANCHOR = 'backbone.stem.conv1.bn.moving_mean'  # of every Lite-HRNet; optimizers have no state for what isn't trained
+from src.weights.dialects import recognise_dialect, rename
 
 logger = logging.getLogger(__name__)
 
@@ -35,36 +34,36 @@ def read_ckpt(path: Path) -> dict[str, np.ndarray]:
 
 
 def weights_among(entries: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
-    """Return the entries that are a network's weights, and all that can't be explained, under the network's names.
+    """Return the entries that are a network's weights, and all that can't be explained, under our network's names.
 
-    ModelCheckpoint saves the whole training step: weights under the names they have inside it (`network.backbone...`),
-    the optimizer's state for each of them (`moment1.network.backbone...`), learning rates, and counters and scales,
-    which are single numbers. What is left out is logged.
+    Names may be those of other ports (`src.weights.dialects`). ModelCheckpoint saves the whole training step: weights
+    under the names they have inside it (`network.backbone...`), the optimizer's state for each of them
+    (`moment1.network.backbone...`), learning rates, and counters and scales, which are single numbers. What is left
+    out is logged.
 
     Args:
         entries: what the file holds.
         path: the file, for messages.
 
     Raises:
-        InputError: a weight is there both with and without the prefix of the others.
+        InputError: a weight is there twice, as with and without the prefix of the others.
     """
-    anchors = [name for name in entries if f'.{name}'.endswith(f'.{ANCHOR}')]
-    prefix = min(anchors, key=len)[:-len(ANCHOR)] if anchors else ''
-    pattern = re.compile(rf'(?P<copy>(.*?\.)?){re.escape(prefix)}(?P<own>(backbone|keypoint_head)\..*)')
-    weights, others, omissions = {}, {}, Counter()
+    dialect, prefix = recognise_dialect(entries)
+    pattern = re.compile(rf'(?P<copy>(.*?\.)??)(?P<prefix>{re.escape(prefix)})?(?P<own>({dialect.parts})\..*)')
+    weights, origins, omissions = {}, {}, Counter()
     for name, value in entries.items():
         match = pattern.fullmatch(name)
-        if match and not match['copy']:
-            weights[match['own']] = value
-        elif match and prefix + match['own'] in entries:
+        if match and match['copy'] and prefix + match['own'] in entries:
             omissions[f'{match["copy"]}*'] += 1
         elif not match and (value.size == 1 or name.rpartition('.')[2].startswith('learning_rate')):
             omissions[name] += 1
         else:
-            others[name] = value
-    for name in weights.keys() & others.keys():
-        raise InputError(f'{path}: duplicate entry {name} (also as {prefix}{name}); remove one')
+            ours = match and not match['copy'] and match['prefix'] is not None
+            found = rename(match['own'], dialect.rules) if ours else name
+            if found in weights:
+                raise InputError(f'{path}: duplicate entry {found} (as {origins[found]} and as {name}); remove one')
+            weights[found], origins[found] = value, name
     if omissions:
         summary = ', '.join(name if count == 1 else f'{name} ({count})' for name, count in omissions.items())
         logger.warning('%s: only the weights%s are read; ignored: %s', path, f' ({prefix}*)' if prefix else '', summary)
-    return {**weights, **others}
+    return weights

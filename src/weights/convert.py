@@ -1,4 +1,4 @@
-"""Official PyTorch checkpoints to MindSpore and back."""
+"""Checkpoints of any source to MindSpore's or PyTorch's official format."""
 from __future__ import annotations
 
 from dataclasses import asdict

@@ -2,7 +2,7 @@
 
 A download that was cut off goes on where it ended. On a machine without network, the environment variable
 LITEHRNET_WEIGHTS_MIRROR names a folder, or the beginning of a URL, with files of the same names. Nothing that is
-downloaded is run: the files are read by `src.weights.pth`.
+downloaded is run (`src.weights.pickles`).
 """
 from __future__ import annotations
 

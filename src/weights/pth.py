@@ -1,58 +1,29 @@
 """PyTorch checkpoint files, read and written with numpy alone.
 
 Only tensors are wanted of such a file, and PyTorch's package pulls gigabytes of CUDA libraries for them. More
-important: a checkpoint is a pickle, and an ordinary unpickler runs whatever the file says. The one here knows the few
-names that tensors need and turns all others into inert `Foreign` objects, so no code from a file is ever run.
+important: a checkpoint is a pickle, and PyTorch may run what it says; `src.weights.pickles` does not.
 
 Formats (torch/serialization.py of PyTorch 2.x): since 1.6 a zip archive with `data.pkl` and one record per storage;
 before, a row of pickles followed by the raw storages.
 """
 from __future__ import annotations
 
-import pickle
 import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
 from src.common.errors import InputError
 from src.common.files import atomic_path
+from src.weights.pickles import RestrictedUnpickler
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 STORAGES = {'Double': '<f8', 'Float': '<f4', 'Half': '<f2', 'BFloat16': 'bfloat16', 'Long': '<i8', 'Int': '<i4',
             'Short': '<i2', 'Char': 'i1', 'Byte': 'u1', 'Bool': '?', 'ComplexFloat': '<c8', 'ComplexDouble': '<c16'}
-
-
-class Foreign:
-    """An object of a class that tensors don't need; it swallows whatever the pickle does to it."""
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Foreign:
-        return object.__new__(cls)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        pass
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Foreign:
-        return self
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
-
-    def append(self, value: Any) -> None:
-        """Swallow an item."""
-
-    def extend(self, values: Any) -> None:
-        """Swallow items."""
-
-    def __repr__(self) -> str:
-        return f'<{type(self).__name__}>'
 
 
 def _parameter(data: Any, *_: Any) -> Any:
@@ -70,23 +41,18 @@ def _tensor(storage: tuple[np.ndarray, str], offset: int, size: tuple[int, ...],
     return (array.astype(np.uint32) << 16).view(np.float32) if kind == 'bfloat16' else array
 
 
-KNOWN = {('collections', 'OrderedDict'): OrderedDict, ('torch', 'Size'): tuple,
-         ('torch._utils', '_rebuild_tensor'): _tensor, ('torch._utils', '_rebuild_tensor_v2'): _tensor,
-         ('torch._utils', '_rebuild_parameter'): _parameter}
+class _Unpickler(RestrictedUnpickler):
+    """Rebuild tensors; `storage(key, dtype, count)` returns a storage's values as a flat array."""
 
-
-class _Unpickler(pickle.Unpickler):
-    """Rebuild dicts, lists and tensors; `storage(key, dtype, count)` returns a storage's values as a flat array."""
+    KNOWN: ClassVar = {
+        ('collections', 'OrderedDict'): OrderedDict, ('torch', 'Size'): tuple,
+        ('torch._utils', '_rebuild_tensor'): _tensor, ('torch._utils', '_rebuild_tensor_v2'): _tensor,
+        ('torch._utils', '_rebuild_parameter'): _parameter,
+        **{('torch', f'{kind}Storage'): dtype for kind, dtype in STORAGES.items()}}
 
     def __init__(self, file: BinaryIO, storage: Callable[[str, np.dtype, int], np.ndarray]) -> None:
         super().__init__(file, encoding='utf-8')
         self.storage = storage
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return what a name in the file stands for: a known name's meaning or an inert class."""
-        if module == 'torch' and name.endswith('Storage') and name[:-7] in STORAGES:
-            return STORAGES[name[:-7]]
-        return KNOWN.get((module, name)) or type(f'{module}.{name}', (Foreign,), {})
 
     def persistent_load(self, pid: tuple) -> Any:
         """Return the storage that an id in the file names, as (values, kind)."""

@@ -2,8 +2,12 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
+import http.server
 import json
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -23,6 +27,7 @@ from src.weights.download import MIRROR
 from src.weights.pth import write_pth
 from src.weights.published import PUBLISHED, Published, cached
 from tests.networks import randomise
+from tests.weights.test_dialects import save_courses, save_paddle, save_zoo
 from tools import convert_checkpoint, predict
 
 CONFIG = 'litehrnet_tiny_coco_128x96'
@@ -85,6 +90,37 @@ def test_evaluation_and_export_leave_the_cache_alone(weights: Published, synthet
     assert {path.name for path in folder.iterdir()} == {'results_gt.json', 'metrics_gt.json', f'{CONFIG}.mindir'}
     assert json.loads((folder / 'metrics_gt.json').read_text())['model_config'] == CONFIG
     assert {path.name for path in cached(weights).parent.iterdir()} == {'published-1.pth', '.lock'}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """The address of a server that has the files of a folder."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as running:
+        threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
+        yield f'http://127.0.0.1:{running.server_address[1]}'
+        running.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('save', [save_zoo, save_courses, save_paddle])
+def test_every_source_by_name(save: Callable, usb: Path, server: str, tmp_path: Path,
+                              monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(MIRROR)
+    monkeypatch.setenv('no_proxy', '*')
+    expected = read_state(usb / 'published-1.pth')
+    file = save(expected, tmp_path)
+    monkeypatch.setitem(PUBLISHED, NAME, Published(NAME, CONFIG, f'{server}/{file.name}', f'published{file.suffix}', '',
+                                                   'none', 'here'))
+    assert convert_checkpoint.main([NAME, str(tmp_path / 'b.pth')]) == 0
+    experiment, config = resolve({'device': 'CPU', 'model_config': CONFIG, 'checkpoint_path': NAME}, {})
+    for state in (read_state(tmp_path / 'b.pth'), network_state(make_network(experiment, config)[0])):
+        assert state.keys() == expected.keys()
+        assert all(np.array_equal(state[name], value) for name, value in expected.items())
+    picture, box = np.random.default_rng(0).integers(0, 256, (80, 60, 3), np.uint8), [[0, 0, 60, 80]]
+    found, wanted = (load_model(given, model_config=CONFIG).predict(picture, box)
+                     for given in (NAME, tmp_path / 'b.pth'))
+    np.testing.assert_array_equal(found, wanted)
 
 
 def test_conversion_and_training_start_from_the_name(usb: Path, tmp_path: Path) -> None:

@@ -56,7 +56,8 @@ def test_existing_target_and_wrong_suffixes(tmp_path):
     (tmp_path / 'a.ckpt').write_text('precious')
     with pytest.raises(InputError, match=r'a\.ckpt exists'):
         main([str(tmp_path / 'a.pth'), str(tmp_path / 'a.ckpt')])
-    for names in (('a.pth', 'b.pth'), ('a.ckpt', 'b.ckpt'), ('a.pth', 'b.onnx'), ('a.bin', 'b.pth')):
-        with pytest.raises(InputError, match=r'one \.pth \(or \.pt\) and one \.ckpt'):
+    for names in (('a.pth', 'b.onnx'), ('a.pth', 'b.pdparams'), ('a.bin', 'b.pth')):
+        with pytest.raises(InputError, match=r'give a \.ckpt, \.pth, \.pt or \.pdparams file to read and a \.ckpt, '
+                                             r'\.pth or \.pt file to write'):
             main([str(tmp_path / name) for name in names])
     assert (tmp_path / 'a.ckpt').read_text() == 'precious'

@@ -21,7 +21,8 @@ from src.weights.checkpoint import (
     to_mindspore,
     to_torch,
 )
-from src.weights.pth import Foreign, write_pth
+from src.weights.pickles import Foreign
+from src.weights.pth import write_pth
 
 LITE_18 = Architecture((2, 4, 2), (40, 80, 160, 320), 'LITE', 17)
 NETWORKS = {'litehrnet_18': LITE_18,

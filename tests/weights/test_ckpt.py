@@ -93,5 +93,5 @@ def test_what_nothing_explains_is_refused(entries: dict, fault: str, trained: tu
 def test_a_weight_with_and_without_prefix(trained: tuple) -> None:
     _, state = trained
     name = 'keypoint_head.final_layer.bias'
-    with pytest.raises(InputError, match=f'a.ckpt: duplicate entry {name} .also as net.{name}'):
+    with pytest.raises(InputError, match=f'a.ckpt: duplicate entry {name} .as net.{name} and as {name}'):
         weights_among({**{f'net.{key}': value for key, value in state.items()}, name: state[name]}, Path('a.ckpt'))

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from src.common.errors import InputError
-from src.weights.pth import LEGACY_MAGIC, Foreign, read_pth, write_pth
+from src.weights.pickles import Foreign
+from src.weights.pth import LEGACY_MAGIC, read_pth, write_pth
 
 
 class Rebuild:

@@ -8,6 +8,7 @@ import re
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +18,25 @@ import pytest
 from src.common.errors import InputError
 from src.config import load_model_config
 from src.weights.download import MIRROR, fetch, locate
-from src.weights.published import DRIVE, MMPOSE, PUBLISHED, Published, cached, find_published, weights_folder
+from src.weights.published import (
+    COURSES,
+    COURSES_FILES,
+    DRIVE,
+    MMPOSE,
+    OFFICIAL,
+    PADDLE,
+    PADDLE_FILES,
+    PUBLISHED,
+    Published,
+    cached,
+    find_published,
+    weights_folder,
+)
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 HALF = 100_000
 CONFIG = 'litehrnet_18_coco_256x192'
+FILES = {OFFICIAL: DRIVE, PADDLE: PADDLE_FILES, COURSES: COURSES_FILES}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -92,17 +107,29 @@ def names(folder: Path) -> list[str]:
 
 
 def test_the_table() -> None:
-    assert len(PUBLISHED) == len({weights.file for weights in PUBLISHED.values()}) == 16
-    assert len({weights.url for weights in PUBLISHED.values()}) == 16
+    files = Counter(weights.file for weights in PUBLISHED.values())
+    assert len(PUBLISHED) == len({weights.url for weights in PUBLISHED.values()}) == 36 and set(files.values()) == {1}
+    assert Counter(name.partition('_')[0] for name in PUBLISHED) == dict(mmpose=7, official=10, paddle=9, mindspore=10)
     for name, weights in PUBLISHED.items():
         assert name == weights.name and name.endswith(f'_{weights.model_config}')
+        assert weights.file != f'{weights.model_config}.ckpt'  # else a training's own would be taken for it
         height, width = map(int, re.search(r'_(\d+)x(\d+)$', name).groups())
         assert tuple(load_model_config(weights.model_config)['data']['image_size']) == (width, height)
-        assert weights.licence == 'Apache-2.0' and re.search(r'(AP|PCKh@0.5) 0\.\d{3}, ', weights.score)
+        if weights.source == COURSES:
+            assert weights.score.startswith('no score published') and weights.licence.startswith('no licence published')
+        else:
+            assert re.match(r'(AP|PCKh@0\.5|PCK@0\.2) 0\.\d{3}, ', weights.score) and weights.licence == 'Apache-2.0'
         if weights.source == MMPOSE:
             assert re.fullmatch('[0-9a-f]{8}', weights.sha256) and f'-{weights.sha256}_' in weights.url
         else:
-            assert weights.url.startswith(DRIVE) and weights.sha256 == ''
+            assert weights.url.startswith(FILES[weights.source]) and weights.sha256 == ''
+
+
+def test_files_of_the_same_name_in_two_folders() -> None:
+    plain, enhanced = (PUBLISHED[f'paddle_{kind}tinypose_256x192'] for kind in ('', 'enhance_'))
+    assert (plain.url, plain.file) == (f'{PADDLE_FILES}tinypose_256x192.pdparams', 'tinypose_256x192.pdparams')
+    assert enhanced.url == f'{PADDLE_FILES}tinypose_enhance/tinypose_256x192.pdparams'
+    assert enhanced.file == 'tinypose_enhance_256x192.pdparams' and enhanced.model_config == plain.model_config
 
 
 def test_a_name_is_downloaded_once(server, weights: Published, cache: Path, capsys: pytest.CaptureFixture) -> None:
