@@ -65,7 +65,7 @@ class OneEuroFilter:
 
 @dataclass
 class _Track:
-    """A person as last seen: its detector's score, and pixels per frame in `velocity` (2,)."""
+    """A person as last seen: smoothed keypoints (K, 3), the detector's score, `velocity` (2,) in pixels per frame."""
     identity: int
     keypoints: np.ndarray
     area: float
@@ -89,7 +89,7 @@ class Tracker:
         Args:
             sigmas: K OKS falloffs.
             rate: frames per second.
-            smooth: filter the keypoints of each person over time.
+            smooth: return the keypoints of each person filtered over time; who is who is told by these anyhow.
         """
         self._sigmas, self._rate, self._smooth = np.array(sigmas), rate, smooth
         self._tracks: list[_Track] = []
@@ -117,12 +117,13 @@ class Tracker:
                 self._tracks.append(track)
             else:
                 frames = frame - track.frame
-                moved = (points[:, :2] - track.keypoints[:, :2]).mean(0) / frames
+                smoothed = np.concatenate((track.smooth(points[:, :2], np.sqrt(area), frames / self._rate),
+                                           points[:, 2:]), 1)
+                moved = (smoothed - track.keypoints)[:, :2].mean(0) / frames
                 track.velocity = (track.velocity + moved) / 2
+                track.keypoints, track.area, track.box_score, track.frame = smoothed, area, score, frame
                 if self._smooth:
-                    points = np.concatenate((track.smooth(points[:, :2], np.sqrt(area), frames / self._rate),
-                                             points[:, 2:]), 1)
-                track.keypoints, track.area, track.box_score, track.frame = points, area, score, frame
+                    points = smoothed
             tracked.append({**person, 'keypoints': points.ravel().tolist(), 'track_id': track.identity})
         return tracked
 
