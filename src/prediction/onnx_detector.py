@@ -22,6 +22,7 @@ GREY = 114  # of what a picture does not fill: that of the detectors' training
 ANY_SIDE = 640  # of the blank picture for a file that takes any size
 LARGEST_FILE = 1 << 30  # bytes that are taken out of a zip file
 MEGABYTE = 1 << 20
+FEW = 3  # names of classes in a message
 ELSE = '--boxes FILE takes what any other detector found'
 
 
@@ -139,7 +140,8 @@ class OnnxDetector:
             return None
         found = [key for key, name in names.items() if name == 'person' and isinstance(key, int)]
         if not found:
-            raise InputError(f'{self._path}: none of its classes is "person": {", ".join(map(str, names.values()))}; '
+            few = ', '.join(map(str, list(names.values())[:FEW]))
+            raise InputError(f'{self._path}: none of its {len(names)} classes is "person" (they begin with {few}); '
                              f'{ELSE}')
         return found[0]
 
