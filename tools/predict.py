@@ -105,7 +105,8 @@ def main(argv: list[str] | None = None) -> int:
         if remarks:
             print(remarks)
     elif prediction.frames and not prediction.results:
-        print('no person was found: --boxes FILE takes those of a better detector, --whole_image needs none')
+        print('no person was found: a larger --detector may find some, --boxes FILE takes those of any other, '
+              '--whole_image needs none')
     return int(bool(prediction.failed))
 
 

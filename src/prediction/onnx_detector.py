@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import ast
 import zipfile
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def read_model(path: Path) -> str | bytes:
                 raise InputError(f'{path}: {len(names)} .onnx files in the zip file; unpack it and give one')
             with archive.open(names[0]) as file:
                 content = file.read(LARGEST_FILE + 1)
-    except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+    except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f'{path}: a damaged zip file ({first_line(error)}); get it again') from error
     if len(content) > LARGEST_FILE:
         raise InputError(f'{path}: {names[0]} is larger than {LARGEST_FILE // MEGABYTE} MiB; unpack the zip file and '

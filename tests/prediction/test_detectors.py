@@ -7,6 +7,7 @@ import http.server
 import re
 import threading
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PublishedDetector:
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PublishedDetector]:
     """A detector in the table, as a zip file on a server; the cache is empty."""
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     monkeypatch.setenv('no_proxy', '*')
