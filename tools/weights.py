@@ -1,23 +1,26 @@
-"""List published Lite-HRNet weights, download them, and say where they are.
+"""List published Lite-HRNet weights and people detectors, download them, and say where they are.
 
     python tools/weights.py list
     python tools/weights.py get mmpose_litehrnet_18_coco_256x192 --weights_mirror /media/usb/weights
     python tools/weights.py path mmpose_litehrnet_18_coco_256x192
 
-Their names can be given wherever a checkpoint is read, and are downloaded then. Files are kept in
+Names of weights can be given wherever a checkpoint is read, those of detectors to tools/predict.py --detector, and are
+downloaded then. Files are kept in
 $XDG_CACHE_HOME/litehrnet/weights (by default ~/.cache/litehrnet/weights).
 """
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.common.errors import run
+from src.prediction.published_detectors import DETECTORS, PublishedDetector
 from src.weights.download import MIRROR, fetch, require_name
-from src.weights.published import PUBLISHED, cached
+from src.weights.published import PUBLISHED, Published, cached
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -36,29 +39,32 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def print_list() -> None:
-    """Print the table of published weights, by source."""
-    name_width, score_width = (max(len(getattr(weights, key)) for weights in PUBLISHED.values())
+def print_table(table: Mapping[str, Published | PublishedDetector]) -> None:
+    """Print a table of published files, by source."""
+    name_width, score_width = (max(len(getattr(weights, key)) for weights in table.values())
                                for key in ('name', 'score'))
-    for source, licence in dict.fromkeys((weights.source, weights.licence) for weights in PUBLISHED.values()):
+    for source, licence in dict.fromkeys((weights.source, weights.licence) for weights in table.values()):
         print(f'{source} ({licence}); scores as published there, not measured here')
-        for weights in PUBLISHED.values():
+        for weights in table.values():
             if (weights.source, weights.licence) == (source, licence):
                 here = 'downloaded' if cached(weights).is_file() else ''
                 print(f'  {weights.name:<{name_width}}  {weights.score:<{score_width}}  {here}'.rstrip())
-    print("a name is that of its source and of its model configuration: mmpose_X is for --model_config X")
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     if options.command == 'list':
-        print_list()
+        print_table(PUBLISHED)
+        print('a name is that of its source and of its model configuration: mmpose_X is for --model_config X')
+        print('people detectors, for tools/predict.py --detector:')
+        print_table(DETECTORS)
         return 0
+    table = {**PUBLISHED, **DETECTORS}
     if options.command == 'get':
-        for weights in [require_name(name) for name in options.names]:
+        for weights in [require_name(name, table) for name in options.names]:
             print(fetch(weights, options.weights_mirror))
         return 0
-    weights = require_name(options.name)
+    weights = require_name(options.name, table)
     path = cached(weights)
     print(path)
     if not path.is_file():

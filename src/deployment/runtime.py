@@ -63,11 +63,20 @@ def _open_mindir(path: Path) -> tuple[Run, dict[str, Any]]:
     return (fixed_batch(run, batch) if batch else run), description
 
 
-def _open_onnx(path: Path) -> tuple[Run, dict[str, Any]]:
+def import_onnxruntime(path: Path) -> Any:
+    """Return the module onnxruntime, which is to run a file.
+
+    Raises:
+        InputError: it is not installed.
+    """
     try:
-        runtime = importlib.import_module('onnxruntime')
+        return importlib.import_module('onnxruntime')
     except ImportError as error:
         raise InputError(f'{path}: ONNX files are run by onnxruntime: pip install -r requirements-onnx.txt') from error
+
+
+def _open_onnx(path: Path) -> tuple[Run, dict[str, Any]]:
+    runtime = import_onnxruntime(path)
     try:
         session = runtime.InferenceSession(str(path), providers=runtime.get_available_providers())
     except Exception as error:  # of many kinds, all of them its own

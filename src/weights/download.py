@@ -1,8 +1,8 @@
-"""Published weights brought into the cache folder: once, whole, and compared with their checksum.
+"""Published weights and detectors brought into the cache folder: once, whole, and compared with their checksum.
 
 A download that was cut off goes on where it ended. On a machine without network, the environment variable
 LITEHRNET_WEIGHTS_MIRROR names a folder, or the beginning of a URL, with files of the same names. Nothing that is
-downloaded is run (`src.weights.pickles`).
+downloaded is run as code: weights are read by `src.weights.pickles`, detectors are graphs for onnxruntime.
 """
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from typing import Protocol
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from src.common.errors import InputError, first_line
 from src.common.progress_bar import ProgressBar
-from src.weights.published import PUBLISHED, Published, cached, find_published
+from src.weights.published import PUBLISHED, cached, find_published
 
 with suppress(ImportError):  # Windows has none
     import fcntl
@@ -31,6 +32,15 @@ LIST = 'python tools/weights.py list'
 SECONDS = 30.0  # without a byte, after which a server counts as gone
 CHUNK = 1 << 16
 HTML = 'an HTML page (a log-in or a warning, as Google Drive shows), not the file'
+
+
+class Download(Protocol):
+    """A published file: weights or a detector."""
+
+    name: str
+    url: str
+    file: str
+    sha256: str
 
 
 def locate(given: Path | str) -> Path:
@@ -47,20 +57,24 @@ def locate(given: Path | str) -> Path:
     return path
 
 
-def require_name(name: str) -> Published:
+def require_name(name: str, table: Mapping[str, Download] = PUBLISHED) -> Download:
     """Return the published weights of a name.
+
+    Args:
+        name: what a user gave.
+        table: where to look it up.
 
     Raises:
         InputError: there are none.
     """
-    if name not in PUBLISHED:
-        close = difflib.get_close_matches(name, PUBLISHED, 1, 0.5)
+    if name not in table:
+        close = difflib.get_close_matches(name, table, 1, 0.5)
         hint = f'did you mean {close[0]!r}? ' if close else ''
         raise InputError(f'{name}: neither a file nor the name of published weights; {hint}`{LIST}` prints the names')
-    return PUBLISHED[name]
+    return table[name]
 
 
-def fetch(weights: Published, mirror: str | None = None) -> Path:
+def fetch(weights: Download, mirror: str | None = None) -> Path:
     """Return the file of published weights in the cache folder, after bringing it there if it is absent.
 
     Args:
@@ -101,7 +115,7 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
         yield
 
 
-def _bring(weights: Published, path: Path, mirror: str | None) -> None:
+def _bring(weights: Download, path: Path, mirror: str | None) -> None:
     """Put the file of published weights at `path`, whole and checked or not at all."""
     partial = path.with_name(f'.{path.name}.part')
     folder = Path(mirror) if mirror and '://' not in mirror else None
@@ -124,7 +138,7 @@ def _bring(weights: Published, path: Path, mirror: str | None) -> None:
     print(f'{weights.name}: {path}, {path.stat().st_size / 1e6:.1f} MB, {checked}', file=sys.stderr)
 
 
-def _find_fault(path: Path, weights: Published) -> str | None:
+def _find_fault(path: Path, weights: Download) -> str | None:
     """Return what is wrong with a file that should be the published one."""
     content = path.read_bytes()
     if content[:1024].lstrip().lower().startswith((b'<!doctype html', b'<html')):

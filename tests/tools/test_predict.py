@@ -19,7 +19,9 @@ from src.common.errors import InputError
 from src.prediction import load_model
 from src.prediction.sources import find_sources, read_frames
 from tests.networks import save_small
+from tests.prediction import onnx_files
 from tests.prediction.figures import pedestrian, write_video
+from tests.prediction.onnx_files import Thing
 from tools import predict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -215,6 +217,16 @@ def test_opencvs_detector(checkpoint: Path, tmp_path: Path,
     assert results(tmp_path / 'out') == [] and '--whole_image' in printed and 'pip install --no-deps' in printed
 
 
+def test_a_detector_from_a_file(checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+    """b.png, 70 x 90, gets in as 75 x 96, so the box is from 28 to 84, of which 70 are there, and from 18.75 to 75."""
+    graph = onnx_files.yolox([Thing(np.array([30.0, 20, 90, 80]), 0.9, 0)], (128, 96))
+    net = onnx_files.save(tmp_path / 'net.onnx', graph, (1, 3, 96, 128))
+    for score, count in ((0.3, 1), (0.95, 0)):
+        output = tmp_path / f'out {score}'
+        assert run(checkpoint, output, pictures / 'b.png', '--detector', net, '--min_box_score', score) == 0
+        assert [entry['center'] for entry in results(output)] == [pytest.approx([49, 46.875], abs=0.01)] * count
+
+
 # What is refused
 
 @pytest.mark.parametrize(('argv', 'words'), [
@@ -226,6 +238,8 @@ def test_opencvs_detector(checkpoint: Path, tmp_path: Path,
     (['{in}', '--boxes', '{in}/notes.txt'], 'not a JSON file'),
     (['{in}', '--annotations', '{in}/notes.txt'], 'not a JSON file'),
     (['{in}', '--batch', '0'], 'batch'),
+    (['{in}', '--detector', '{in}/b.png'], 'b.png: no ONNX file'),
+    (['{in}', '--detector', 'yolo'], 'yolo: neither a file nor the name of a detector'),
     (['{in}', '--whole_image', '--output', '{in}'], 'would be overwritten'),
 ])
 def test_bad_arguments(checkpoint: Path, pictures: Path, tmp_path: Path, argv: list[str], words: str) -> None:

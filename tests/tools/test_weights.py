@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from src.common.errors import InputError
+from src.prediction.published_detectors import DETECTORS
 from src.weights.download import MIRROR
 from src.weights.published import PUBLISHED, Published, cached
 from tools.weights import main
@@ -44,9 +45,18 @@ def test_list_get_and_path(mirror: Path, capsys: pytest.CaptureFixture) -> None:
     assert capsys.readouterr() == (f'{file}\n', '')
     assert main(['list']) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines if line.startswith('  ')] == list(PUBLISHED)
+    assert [line.split()[0] for line in lines if line.startswith('  ')] == [*PUBLISHED, *DETECTORS]
     assert [line.split() for line in lines if 'downloaded' in line] == [[name, 'AP', '0.1,', 'here', 'downloaded']]
+    assert 'https://github.com/RangiLyu/nanodet (Apache-2.0); scores as published there, not measured here' in lines
     assert 'https://example.org/mine (MIT); scores as published there, not measured here' in lines
+
+
+def test_a_detector(mirror: Path, capsys: pytest.CaptureFixture) -> None:
+    (mirror / 'yolox_s.onnx').write_bytes(CONTENT)
+    assert main(['path', 'yolox_s']) == 1
+    assert main(['get', 'yolox_s', '--weights_mirror', str(mirror)]) == 0
+    file = cached(DETECTORS['yolox_s'])
+    assert file.read_bytes() == CONTENT and capsys.readouterr().out == f'{file}\n{file}\n'
 
 
 def test_an_unknown_name_among_others_gets_nothing(mirror: Path) -> None:

@@ -1,0 +1,41 @@
+"""The detector that a user names: one of this project's, a published one, which is downloaded, or a file."""
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from src.common.errors import InputError
+from src.prediction.boxes import Detector, hog_detector
+from src.prediction.onnx_detector import OnnxDetector
+from src.prediction.published_detectors import DETECTORS
+from src.prediction.ssd import INSTALL, SsdLite, graph_file
+from src.weights.download import LIST, fetch
+
+OWN = ('ssdlite', 'hog')
+
+
+def find_detector(name: str | None, min_score: float) -> Detector:
+    """Return a detector.
+
+    Args:
+        name: `ssdlite`, `hog`, a published detector or a file; None for the best that is installed.
+        min_score: boxes of a lower score are omitted.
+
+    Raises:
+        InputError: the name is none of these, a download fails, or the file is no detector.
+    """
+    if name == 'hog' or (name is None and graph_file() is None):
+        if name is None:
+            print(f"people are looked for with OpenCV's HOG detector, which finds few; a better one: {INSTALL}")
+        return hog_detector()
+    if name is None or name == 'ssdlite':
+        return SsdLite(min_score)
+    path = Path(name)
+    if name in DETECTORS and not path.is_file():
+        path = fetch(DETECTORS[name])
+    elif not path.is_file() and not path.suffix:
+        close = difflib.get_close_matches(name, [*OWN, *DETECTORS], 1, 0.5)
+        hint = f'did you mean {close[0]!r}? ' if close else ''
+        raise InputError(f'{name}: neither a file nor the name of a detector; {hint}{", ".join(OWN)} are names, and '
+                         f'those that `{LIST}` prints')
+    return OnnxDetector(path, min_score)
