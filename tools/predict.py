@@ -27,7 +27,7 @@ from src.common.errors import InputError, run
 from src.mmpose.annotations import PERSON, read_annotations
 from src.mmpose.evaluation import NMS
 from src.prediction import load_model
-from src.prediction.boxes import BoxFile, whole_image
+from src.prediction.boxes import MIN_SCORE, BoxFile, whole_image
 from src.prediction.detectors import find_detector
 from src.prediction.drawing import Style
 from src.prediction.matching import match_ids
@@ -59,8 +59,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
                         'which is downloaded once, or an .onnx file (default: ssdlite, else hog)')
     parser.add_argument('--annotations', type=Path, metavar='FILE', help='COCO annotations: the image ids of the '
                                                                          'files; without it they are numbered')
-    parser.add_argument('--min_box_score', type=float, default=0.3, metavar='S',
-                        help='boxes of --boxes and of a detector other than hog below it are omitted (default: 0.3)')
+    parser.add_argument('--min_box_score', type=float, metavar='S', help='boxes of --boxes and of a detector other '
+                        'than hog below it are omitted (default: 0.3; of ssdlite 0.1)')
     parser.add_argument('--keypoint_threshold', '--min_score', type=float, default=0.3, metavar='S', dest='min_score',
                         help='keypoints below it are not drawn (default: 0.3)')
     parser.add_argument('--black_background', action='store_true', help='draw on black')
@@ -97,7 +97,8 @@ def main(argv: list[str] | None = None) -> int:
         annotations = read_annotations(options.annotations, model.info)
         names = {image_id: image.file_name for image_id, image in annotations.images.items()}
         image_ids, categories = match_ids(names, sources, options.annotations), annotations.categories
-    detect = (BoxFile(options.boxes, sources, names, categories, options.min_box_score) if options.boxes else
+    detect = (BoxFile(options.boxes, sources, names, categories,
+                      MIN_SCORE if options.min_box_score is None else options.min_box_score) if options.boxes else
               whole_image if options.whole_image else find_detector(options.detector, options.min_box_score))
     prediction = PredictionRun(model, sources, detect, folder, image_ids=image_ids,
                                category_id=categories[0] if categories else PERSON, nms=options.nms,

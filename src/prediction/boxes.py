@@ -14,6 +14,7 @@ from src.common.inputs import as_input_error, load_json, numbers
 from src.prediction.matching import match_names
 from src.prediction.sources import Frame, Source
 
+MIN_SCORE = 0.3  # of a detector's boxes, unless the user says otherwise
 HOG_SIDE = 640  # pixels: images are scaled to this before the search
 HOG_MARGIN = 16  # pixels added on each side of the image
 # The detector's window has a margin around the person: what OpenCV's example program cuts off.

@@ -5,7 +5,7 @@ import difflib
 from pathlib import Path
 
 from src.common.errors import InputError
-from src.prediction.boxes import Detector, hog_detector
+from src.prediction.boxes import MIN_SCORE, Detector, hog_detector
 from src.prediction.onnx_detector import OnnxDetector
 from src.prediction.published_detectors import DETECTORS
 from src.prediction.ssd import INSTALL, SsdLite, graph_file
@@ -14,12 +14,12 @@ from src.weights.download import LIST, fetch
 OWN = ('ssdlite', 'hog')
 
 
-def find_detector(name: str | None, min_score: float) -> Detector:
+def find_detector(name: str | None, min_score: float | None = None) -> Detector:
     """Return a detector.
 
     Args:
         name: `ssdlite`, `hog`, a published detector or a file; None for the best that is installed.
-        min_score: boxes of a lower score are omitted.
+        min_score: boxes of a lower score are omitted; None: as suits the detector. HOG takes none.
 
     Raises:
         InputError: the name is none of these, a download fails, or the file is no detector.
@@ -29,7 +29,7 @@ def find_detector(name: str | None, min_score: float) -> Detector:
             print(f"people are looked for with OpenCV's HOG detector, which finds few; a better one: {INSTALL}")
         return hog_detector()
     if name is None or name == 'ssdlite':
-        return SsdLite(min_score)
+        return SsdLite() if min_score is None else SsdLite(min_score)
     path = Path(name)
     if name in DETECTORS and not path.is_file():
         path = fetch(DETECTORS[name])
@@ -38,4 +38,4 @@ def find_detector(name: str | None, min_score: float) -> Detector:
         hint = f'did you mean {close[0]!r}? ' if close else ''
         raise InputError(f'{name}: neither a file nor the name of a detector; {hint}{", ".join(OWN)} are names, and '
                          f'those that `{LIST}` prints')
-    return OnnxDetector(path, min_score)
+    return OnnxDetector(path, MIN_SCORE if min_score is None else min_score)
