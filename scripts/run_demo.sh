@@ -2,8 +2,9 @@
 # usage: bash scripts/run_demo.sh [options of train.py]
 #
 # Shows all stages on the CPU, from nothing: sets up .venv, draws a synthetic COCO data set, trains a small config,
-# evaluates it, exports it, draws what it predicts. All that it makes is in demo/ of the checkout (and .venv); another
-# run replaces that folder, but no demo/ of your own. Fails unless the average precision shows that the network learned.
+# evaluates it, exports it, draws what it predicts; where published weights are at hand, on a photograph too (one that
+# matplotlib brings). All that it makes is in demo/ of the checkout (and .venv); another run replaces that folder, but no
+# demo/ of your own. Fails unless the average precision shows that the network learned.
 #
 # example: bash scripts/run_demo.sh --train.epochs 30
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
@@ -85,6 +86,13 @@ run tools/draw_predictions.py --results demo/results_gt.json --images demo/data/
 run tools/predict.py demo/data/val2017/00000010000?.jpg --checkpoint demo/litehrnet.mindir --output demo/predictions \
     --boxes demo/data/person_detection_results/COCO_val2017_detections_AP_H_56_person.json \
     --annotations demo/data/annotations/person_keypoints_val2017.json
+
+photograph=$("$python" -c 'import matplotlib; print(matplotlib.get_data_path())')/sample_data/grace_hopper.jpg
+if "$python" tools/weights.py path mmpose_litehrnet_18_coco_256x192 >/dev/null 2>&1 || [[ ${LITEHRNET_WEIGHTS_MIRROR:-} ]]; then
+    run tools/predict.py "$photograph" --output demo/photographs
+else
+    printf '\nPhotographs of your own, with published weights: .venv/bin/python tools/predict.py photo.jpg\n'
+fi
 
 printf '\n== Done in %s. Look at demo/predictions.png; all files are in demo/.\n' "$(elapsed)"
 summarise || fail "AP with ground-truth boxes is below $minimum_ap: the network did not learn; look at the loss above"

@@ -2,7 +2,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import re
+import select
+import signal
 import sys
 from typing import Callable
 
@@ -35,12 +38,24 @@ def first_line(error: BaseException) -> str:
 
 
 def run(main: Callable[[], int]) -> None:
-    """Run a program: an `InputError` becomes one line on stderr and exit status 1, Ctrl-C exit status 130."""
+    """Run a program: an `InputError` becomes one line on stderr and exit status 1, Ctrl-C exit status 130.
+
+    Where nobody reads the output any more (`| head`), it ends in silence, with the exit status of SIGPIPE.
+    """
     try:
-        sys.exit(main())
+        status = main()
+        sys.stdout.flush()
+        sys.exit(status)
     except InputError as error:
         print('error:', *str(error).splitlines(), file=sys.stderr)  # a file's name may have a line break
         sys.exit(1)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:
+        output = select.poll()
+        output.register(sys.stdout, 0)
+        if not output.poll(0):  # another pipe
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes at the end
+        sys.exit(128 + signal.SIGPIPE)

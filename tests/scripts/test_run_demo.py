@@ -40,6 +40,7 @@ def test_all_stages_and_options_of_train(product: Path, tmp_path: Path) -> None:
     made = {path.name for path in (product / 'demo').iterdir()}
     assert made >= {'data', 'checkpoints', 'metrics_det.json', 'results_gt.json', 'litehrnet.mindir', 'predictions.png',
                     'predictions'} and 'of_an_earlier_run' not in made
+    assert 'photographs' in made or 'with published weights: .venv/bin/python tools/predict.py' in process.stdout
     assert len((product / 'demo/checkpoints/demo/epochs.jsonl').read_text().splitlines()) == 1
     assert [path.name for path in (product / 'checkpoints').rglob('*')] == ['demo', 'mine.ckpt']
 
