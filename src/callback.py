@@ -221,7 +221,8 @@ class Console(Callback):
             self._restart()
 
     def _describe(self, loss: float, rate: float) -> str:
-        return (f'loss {loss:.6f}, lr {self.progress.learning_rate:.3g}, {rate:.1f} images/s, '
+        pace = '' if np.isnan(rate) else f'{rate:.1f} images/s, '  # an epoch of the first step alone has none
+        return (f'loss {loss:.6f}, lr {self.progress.learning_rate:.3g}, {pace}'
                 f'{self.progress.minutes_left():.1f} min left')
 
     def on_train_epoch_end(self, run_context: RunContext) -> None:

@@ -77,6 +77,14 @@ def test_without_a_terminal_there_is_a_line_every_30_seconds_and_one_per_epoch(
         'epoch 2: loss 0.250000, lr 0.25, 800.0 images/s, 0.9 min left']
 
 
+def test_an_epoch_of_the_first_step_alone_has_no_pace(monkeypatch: pytest.MonkeyPatch,
+                                                      caplog: pytest.LogCaptureFixture) -> None:
+    progress = Progress(1, 1)
+    with caplog.at_level(logging.INFO):
+        Play(monkeypatch, progress, Console(progress, LOGGER)).epoch(1, [5], loss=0.5)
+    assert caplog.messages[-1] == 'epoch 1: loss 0.500000, lr 0.25, 0.0 min left'
+
+
 def test_a_resumed_training_keeps_the_rows_and_losses_of_the_steps_before(tmp_path: Path) -> None:
     path = tmp_path / 'steps.csv'
     path.write_text('epoch,step,loss,learning_rate,finite\n1,1,0.5,0.1,1\n1,2,0.4,0.1,1\n2,3,0.3,0.1,1\n'
