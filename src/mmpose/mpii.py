@@ -13,7 +13,7 @@ import numpy as np
 from src.common.errors import InputError
 from src.common.inputs import as_input_error, load_json, numbers, require_exists
 from src.mmpose import pck
-from src.mmpose.annotations import PERSON
+from src.mmpose.annotations import MAX_COORDINATE, PERSON
 from src.mmpose.coco import TopDownDataset
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.evaluation import Predictions
@@ -55,8 +55,9 @@ class MpiiDataset(TopDownDataset):
         center, scale = numbers(person['center'], 2), float(person['scale'])
         points = numbers(np.ravel(person['joints']), 2 * count).reshape(count, 2)
         labels = numbers(person['joints_vis'], count)
-        if not (np.isfinite([*points.flat, *center, *labels]).all() and 0 < scale < np.inf):
-            raise ValueError('center, scale, joints and joints_vis must be finite, and the scale positive')
+        if not ((np.abs([*points.flat, *center, *labels]) < MAX_COORDINATE).all() and 1e-9 < scale < MAX_COORDINATE):
+            raise ValueError(f'center, scale, joints and joints_vis must be finite and below {MAX_COORDINATE:.0e}, and '
+                             'the scale positive')
         if center[0] != -1:
             center[1] += CENTER_SHIFT * scale
         joints, visible = np.zeros((2, count, 3), np.float32)

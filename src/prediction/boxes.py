@@ -11,6 +11,7 @@ import numpy as np
 
 from src.common.errors import InputError
 from src.common.inputs import as_input_error, load_json, numbers
+from src.mmpose.annotations import MAX_COORDINATE
 from src.prediction.matching import match_names
 from src.prediction.sources import Frame, Source
 
@@ -100,7 +101,7 @@ class BoxFile:
             self._count_unused('fit no input', place)
         elif category is not None and str(category) not in wanted:
             self._count_unused(f'of another category than {", ".join(wanted)}', f'category {category}')
-        elif not (np.isfinite([*box, score]).all() and (box[2:] > 0).all()):
+        elif not ((np.abs([*box, score]) <= MAX_COORDINATE).all() and (box[2:] > 0).all()):
             self._count_unused('empty or not finite', place)
         elif score < threshold:
             self._count_unused(f'scored below {threshold:g}', place)

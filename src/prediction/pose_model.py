@@ -21,7 +21,7 @@ from src.config import ROOT, resolve
 from src.cpu.cells import accelerate
 from src.deployment.fold import fold_batch_norm
 from src.deployment.runtime import SUFFIXES, open_file
-from src.mmpose.annotations import PERSON, read_annotations
+from src.mmpose.annotations import MAX_COORDINATE, PERSON, read_annotations
 from src.mmpose.coco import TopDownDataset
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.heatmap import decode, to_image
@@ -136,8 +136,9 @@ def check_boxes(image: np.ndarray, boxes: Any) -> np.ndarray:
     values = values.reshape(0, 4) if not values.size else values
     if values.ndim != 2 or values.shape[1] not in (4, 5):
         raise InputError(f'boxes: expected (N, 4) x, y, width, height, got {values.shape}')
-    if not (np.isfinite(values).all() and (values[:, 2:4] > 0).all()):
-        raise InputError('boxes: all numbers must be finite, widths and heights positive')
+    if not ((np.abs(values) <= MAX_COORDINATE).all() and (values[:, 2:4] > 0).all()):
+        raise InputError(f'boxes: all numbers must be finite and at most {MAX_COORDINATE:.0e}, widths and heights '
+                         'positive')
     return values if values.shape[1] == 5 else np.concatenate((values, np.ones((len(values), 1))), 1)
 
 

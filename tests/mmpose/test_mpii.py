@@ -76,7 +76,8 @@ def test_a_validation_pipeline_of_mmpose_is_evaluated(root):
 @pytest.mark.parametrize('change, message', [
     (dict(center=None), 'person 0'), (dict(joints=[[1, 2]]), '32 numbers'), (dict(scale='wide'), 'wide'),
     (dict(scale=-1), 'positive'), (dict(joints_vis=[1]), '16 numbers'), (dict(center=[float('nan'), 1]), 'finite'),
-    (dict(joints_vis=[None] * 16), 'finite')])
+    (dict(joints=[[10, 3.5e38]] * 16), 'below 1e'), (dict(joints_vis=[3.5e38] * 16), 'below 1e'),
+    (dict(scale=1e-99), 'positive'), (dict(joints_vis=[None] * 16), 'finite')])
 def test_malformed_persons_are_named(tmp_path, change, message):
     person = dict(image='a.jpg', center=[1, 2], scale=1.0, joints=[[1, 2]] * 16, joints_vis=[1] * 16)
     file = tmp_path / 'mpii.json'

@@ -88,6 +88,7 @@ def test_flip_test_is_optional(checkpoint: Path, model: PoseModel) -> None:
     (np.zeros((9, 9, 3), np.uint8), [['a', 0, 1, 1]], 'numbers'),
     (np.zeros((9, 9, 3), np.uint8), [[0, 0, 0, 4]], 'positive'),
     (np.zeros((9, 9, 3), np.uint8), [[0, 0, float('nan'), 4]], 'finite'),
+    (np.zeros((9, 9, 3), np.uint8), [[0, 3e38, 4, 4]], 'at most 1e'),
 ])
 def test_bad_pictures_and_boxes(model: PoseModel, image, boxes, words: str) -> None:
     with pytest.raises(InputError, match=words):
