@@ -72,7 +72,7 @@ class TrainStep(nn.Cell):
         self.network.set_grad()
         self.optimizer = optimizer
         self.weights = optimizer.parameters
-        self._rates = optimizer.learning_rate.learning_rate.asnumpy()  # read once: megabytes on the device
+        self._rates = None
         self.grad = ops.GradOperation(get_by_list=True, sens_param=True)
         self.loss_scale = float(loss_scale)
         self.factor = Tensor([1.0 / (loss_scale * accumulate_steps)], float32)
@@ -112,6 +112,8 @@ class TrainStep(nn.Cell):
     @property
     def learning_rate(self) -> float:
         """Return the rate of the update that the next step's gradients go into, as the optimizer has it."""
+        if self._rates is None:  # read once: they are megabytes on the device
+            self._rates = self.optimizer.learning_rate.learning_rate.asnumpy()
         return float(self._rates[int(self.optimizer.global_step.asnumpy()[0])])
 
     def construct(self, image, target, target_weight):
