@@ -20,7 +20,7 @@ from src.config import (
     require_checkpoint,
 )
 from src.mmpose.dataset_info import DatasetInfo
-from src.mmpose.transforms import Compose
+from src.mmpose.pipeline import Compose
 
 SEED_KEYS = {
     'device': 'GPU',

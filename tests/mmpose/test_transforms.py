@@ -12,7 +12,8 @@ from configs.coco_base import dataset_info
 from src.common.errors import InputError
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.image import read_image
-from src.mmpose.transforms import Compose, half_body_box
+from src.mmpose.pipeline import Compose
+from src.mmpose.transforms import half_body_box
 from tests.mmpose.test_image import jpeg, with_segment
 
 INFO = DatasetInfo.from_dict(dataset_info)
@@ -225,13 +226,13 @@ def test_udp_target_is_centred_between_pixels() -> None:
 @pytest.mark.parametrize('pipeline, words', [
     ([dict(type='TopDownAfine')], "'TopDownAfine' is unknown.*'TopDownAffine'"),
     ([dict(type='TopDownRandomFlip', flip_probability=0.5)], "'flip_probability'.*'flip_prob'"),
-    ([dict(type='ToTensor', size=3)], 'takes none'),
+    ([dict(type='ToTensor', size=3)], "the nearest is 'device'"),
     ([dict(type='TopDownRandomFlip', flip_prob='often')], "flip_prob='often' is no float"),
     ([dict(type='TopDownRandomFlip', flip_prob=True)], 'flip_prob=True is no float'),
     ([dict(type='TopDownAffine', use_udp=1)], 'use_udp=1 is no bool'),
     ([dict(type='NormalizeTensor', mean=MEAN)], "needs the argument 'std'"),
     ([dict(type='NormalizeTensor', mean=MEAN, std=(1, 1))], 'NormalizeTensor'),
-    ([dict(type='TopDownGenerateTarget', encoding='Megvii')], "'Megvii'"),
+    ([dict(type='TopDownGenerateTarget', encoding='Megvi')], "'Megvi' is unknown; use MSRA, UDP, Megvii"),
     ([dict(type='LoadImageFromFile', color_type='grey')], "'grey'"),
     (['ToTensor'], "'ToTensor' is no step"),
     ([dict(prob=1)], 'is no step'),
