@@ -104,8 +104,8 @@ def _build(spec: dict[str, Any]) -> Any:
         if key not in known:
             raise InputError(f'pipeline: {kind} has no argument {key!r}{_nearest(key, known)}')
         if kind == 'TopDownGenerateTarget' and _is_for_stages(key, value):
-            raise InputError(f'pipeline: {kind}: {key}={value!r} makes targets for several stages of a network; a '
-                             'Lite-HRNet has one output: give the last of them alone')
+            raise InputError(f'pipeline: {kind}: the list {key} is for networks of several outputs, one target '
+                             f'each (MSPN, RSN); a Lite-HRNet has one: give the last, {value[-1]!r}, alone')
         if not isinstance(value, _ACCEPTED[known[key].type]) or isinstance(value, bool) != (known[key].type == 'bool'):
             raise InputError(f'pipeline: {kind}: {key}={value!r} is no {known[key].type}')
     missing = [key for key, item in known.items()
