@@ -326,7 +326,7 @@ config = copy.deepcopy(config)
 def test_functions_as_steps_of_a_configuration_are_refused(tmp_path: Path) -> None:
     file = tmp_path / 'mine.py'
     file.write_text(f"{OWN_CONFIG}config['train_pipeline'].insert(1, len)\n")
-    with pytest.raises(InputError, match=r'train_pipeline: .* is no step that config\\.json can hold'):
+    with pytest.raises(InputError, match=r'train_pipeline: .* is no step that config\.json can hold'):
         resolve({'model_config': str(file)}, {})
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from src.common.errors import InputError
 
 Results = dict[str, Any]
-HUES = 180  # of an 8-bit HSV image
+GREYS, HUES = 255, 180  # the highest value, and how many hues an 8-bit HSV image has
 # Transforms of albumentations keep their random numbers in themselves or in `random`, so one thread at a time.
 _ALBUMENTATIONS = threading.Lock()
 
@@ -56,7 +56,7 @@ def _scale(image: np.ndarray, factor: float, offset: float) -> np.ndarray:
     """Return `image * factor + offset`, cut to 0..255 and rounded down: a table of 256 values is faster than sums."""
     if factor == 1 and offset == 0:
         return image
-    return cv2.LUT(image, np.clip(np.arange(256, dtype=np.float32) * factor + offset, 0, 255).astype(np.uint8))
+    return cv2.LUT(image, np.clip(np.arange(GREYS + 1, dtype=np.float32) * factor + offset, 0, GREYS).astype(np.uint8))
 
 
 @dataclass
@@ -73,8 +73,12 @@ class PhotometricDistortion:
     def __post_init__(self) -> None:
         for name in ('contrast_range', 'saturation_range'):
             bounds = getattr(self, name)
-            if len(bounds) != 2 or not bounds[0] <= bounds[1]:
+            if (len(bounds) != 2 or not all(isinstance(bound, (int, float)) for bound in bounds)
+                    or not 0 <= bounds[0] <= bounds[1] <= GREYS):
                 raise InputError(f'PhotometricDistortion: {name} {bounds} is no (lowest, highest) factor')
+        if not 0 <= self.brightness_delta <= GREYS or not 0 <= self.hue_delta <= HUES:
+            raise InputError(f'PhotometricDistortion: brightness_delta {self.brightness_delta} or hue_delta '
+                             f'{self.hue_delta} is out of range; give 0 to {GREYS} and 0 to {HUES}')
         self.reverse = False
 
     def __call__(self, results: Results) -> Results:
@@ -135,7 +139,7 @@ def _build_albumentation(package: Any, spec: Any) -> Any:
         raise InputError(f'Albumentation: {spec!r} is no transform of albumentations {package.__version__}; write '
                          "dict(type='Blur', ...)")
     arguments = {key: value for key, value in spec.items() if key != 'type'}
-    if 'transforms' in arguments:
+    if isinstance(arguments.get('transforms'), (list, tuple)):
         arguments['transforms'] = [_build_albumentation(package, inner) for inner in arguments['transforms']]
     try:
         with warnings.catch_warnings():

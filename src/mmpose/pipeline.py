@@ -91,7 +91,7 @@ def _tell_channels(steps: Sequence[Any]) -> None:
 
 
 def _build(spec: dict[str, Any]) -> Any:
-    if not isinstance(spec, dict) or 'type' not in spec:
+    if not isinstance(spec, dict) or not isinstance(spec.get('type'), str):
         raise InputError(f'pipeline: {spec!r} is no step; write dict(type=..., ...)')
     kind = spec['type']
     if kind in _OTHER_TASKS:

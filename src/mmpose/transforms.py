@@ -277,10 +277,11 @@ class TopDownGenerateTarget:
         if self.target_type.lower() == 'combinedtarget' and self.encoding == 'UDP':
             raise InputError(f"{target_type} needs a network with three maps for each keypoint; a "
                              "Lite-HRNet has one: use 'GaussianHeatmap'")
-        if len(self.kernel) != 2 or not all(isinstance(n, int) and n > 0 and n % 2 for n in self.kernel):
-            raise InputError(f'TopDownGenerateTarget: kernel {self.kernel} is no (width, height) of odd numbers')
-        if not self.sigma > 0:
-            raise InputError(f'TopDownGenerateTarget: sigma {self.sigma} must be positive')
+        if len(self.kernel) != 2 or not all(isinstance(n, int) and 0 < n < 1000 and n % 2 for n in self.kernel):
+            raise InputError(f'TopDownGenerateTarget: kernel {self.kernel} is no (width, height) of odd numbers '
+                             'below 1000')
+        if not 0.1 <= self.sigma <= 1000:
+            raise InputError(f'TopDownGenerateTarget: sigma {self.sigma} is no size in pixels; give 0.1 to 1000')
 
     def __call__(self, results: Results) -> Results:
         info = results['ann_info']
@@ -306,6 +307,11 @@ class Collect:
     meta_keys: Sequence[str]
     meta_name: str = 'img_metas'
 
+    def __post_init__(self) -> None:
+        for key in (*self.keys, *self.meta_keys):
+            if [*map(type, _pair(key))] != [str, str]:
+                raise InputError(f'Collect: {key!r} is no key; give texts, or pairs of a key and its new name')
+
     def __call__(self, results: Results) -> Results:
         known = {**results['ann_info'], **results}
         meta_keys = (*self.meta_keys, *(EVALUATION_KEYS & known.keys()))
@@ -316,8 +322,8 @@ class Collect:
             raise InputError(f'Collect: the pipeline makes no {error}; choose from {", ".join(known)}') from error
 
 
-def _pair(key: str | Sequence[str]) -> Sequence[str]:
-    return (key, key) if isinstance(key, str) else key
+def _pair(key: Any) -> Sequence[Any]:
+    return key if isinstance(key, (list, tuple)) else (key, key)
 
 
 TRANSFORMS = {cls.__name__: cls for cls in (

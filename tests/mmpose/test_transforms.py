@@ -238,7 +238,7 @@ def test_udp_target_is_centred_between_pixels() -> None:
     ([dict(type='TopDownGenerateTarget', sigma=[3, 2])], 'the list sigma is for .* give the last, 2, alone'),
     ([dict(type='TopDownGenerateTarget', encoding='Megvii', kernel=[(15, 15), (9, 9)])], r'give the last, \(9, 9\)'),
     ([dict(type='TopDownGenerateTarget', kernel=(11, 10))], 'kernel .* odd'),
-    ([dict(type='TopDownGenerateTarget', sigma=0)], 'sigma 0 must be positive'),
+    ([dict(type='TopDownGenerateTarget', sigma=0)], 'sigma 0 is no size'),
     ([dict(type='TopDownGenerateTarget', target_type='Gauss')], "'Gauss' is unknown; use 'GaussianHeatmap'"),
     ([dict(type='TopDownGenerateTarget', encoding='UDP', target_type='CombinedTarget')], 'three maps for each'),
     ([dict(type='LoadImageFromFile', color_type='grey')], "'grey'"),
