@@ -119,7 +119,7 @@ def _build(spec: dict[str, Any]) -> Any:
 
 
 def _is_for_stages(key: str, value: Any) -> bool:
-    several = isinstance(value, (list, tuple))
+    several = isinstance(value, (list, tuple)) and len(value) > 0
     return several and (key in ('sigma', 'valid_radius_factor')
                         or (key == 'kernel' and any(isinstance(item, (list, tuple)) for item in value)))
 
