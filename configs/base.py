@@ -58,11 +58,12 @@ def base_config(network: dict[str, Any], data: dict[str, Any], *, image_size: tu
         rotation, zoom: spread of the random rotations, in degrees, and of the random sizes.
         boxes: the default of evaluation: 'det' or 'gt'.
         nms: among the persons of an image: 'hard', 'soft' or 'none'.
-        decoding: how heatmaps become coordinates: 'none', 'default', 'dark' or 'udp'.
+        decoding: how heatmaps become coordinates: 'none', 'default', 'dark', 'udp' or 'megvii'.
     """
     width, height = image_size
+    names = (data['info'] or {}).get('joint_names')
     return dict(
-        model=dict(network, num_joints=len(data['info']['joint_names']) if data['info'] else None),
+        model=dict(network, num_joints=len(names) if names else None),
         data=dict(data, image_size=image_size, heatmap_size=(width // 4, height // 4)),
         train_pipeline=train_pipeline(sigma, half_body=half_body, rotation=rotation, zoom=zoom),
         val_pipeline=val_pipeline(),

@@ -18,9 +18,10 @@ from src.config import (
     load_model_config,
     parse,
     require_checkpoint,
+    resolve,
 )
 from src.mmpose.dataset_info import DatasetInfo
-from src.mmpose.transforms import Compose
+from src.mmpose.pipeline import Compose
 
 SEED_KEYS = {
     'device': 'GPU',
@@ -314,3 +315,28 @@ def test_saved_settings_of_another_model_configuration(tmp_path: Path) -> None:
     path, _ = saved(tmp_path, '--model_config', 'litehrnet_30_coco_256x192')
     with pytest.raises(InputError, match='is of litehrnet_30'):
         settings('--config', str(path), '--model_config', 'litehrnet_18_coco_256x192')
+
+
+OWN_CONFIG = """import copy
+from configs.litehrnet_18_coco_256x192 import config
+config = copy.deepcopy(config)
+"""
+
+
+def test_functions_as_steps_of_a_configuration_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / 'mine.py'
+    file.write_text(f"{OWN_CONFIG}config['train_pipeline'].insert(1, len)\n")
+    with pytest.raises(InputError, match=r'train_pipeline: .* is no step that config\.json can hold'):
+        resolve({'model_config': str(file)}, {})
+
+
+def test_a_dataset_info_of_mmpose(tmp_path: Path) -> None:
+    file = tmp_path / 'mice.py'
+    file.write_text(OWN_CONFIG + """config['data']['info'] = dict(
+    dataset_name='mice', keypoint_info={0: dict(name='nose', swap=''), 1: dict(name='tail', type='lower')},
+    skeleton_info={0: dict(link=('nose', 'tail'))}, joint_weights=[1, 1], sigmas=[0.02, 0.1])
+config['model']['num_joints'] = None
+""")
+    found = resolve({'model_config': str(file)}, {})[1]
+    assert found['model']['num_joints'] == 2 and found['data']['info']['name'] == 'mice'
+    assert json.loads(json.dumps(found['data']['info']))['skeleton'] == [[0, 1]]

@@ -39,12 +39,14 @@ def describe(config: dict[str, Any], model_config: str, batch_size: int, preproc
         decoded: likewise.
     """
     data, pipeline = config['data'], {step['type']: step for step in config['val_pipeline']}
+    order = pipeline.get('LoadImageFromFile', {}).get('channel_order', 'rgb')
     normalise, info = pipeline.get('NormalizeTensor', dict(mean=(0., 0., 0.), std=(1., 1., 1.))), data['info']
     return dict(
         model_config=Path(model_config).stem, image_size=data['image_size'], batch_size=batch_size,
         input='uint8 NHWC' if preprocess else 'float32 NCHW, (value / 255 - mean) / std',
-        colour_order=preprocess or 'rgb', mean=normalise['mean'], std=normalise['std'], preprocess=bool(preprocess),
-        decode=decoded, output='joints: x, y in pixels of the input, score' if decoded else 'heatmaps',
+        colour_order=preprocess or order, network_order=order, preprocess=bool(preprocess),
+        mean=normalise['mean'], std=normalise['std'], decode=decoded,
+        output='joints: x, y in pixels of the input, score' if decoded else 'heatmaps',
         **{key: info[key] for key in ('joint_names', 'flip_pairs', 'skeleton', 'sigmas')},
         config={key: config[key] for key in ('data', 'val_pipeline', 'eval')})
 
@@ -71,11 +73,12 @@ def export_network(network: nn.Cell, output: Path, file_format: str, config: dic
     """
     decelerate(network)
     description = describe(config, model_config, batch_size, preprocess, decoded)
-    normalise = Normalise(description['mean'], description['std'], preprocess == 'bgr') if preprocess else None
+    swapped = preprocess not in (None, description['network_order'])
+    normalise = Normalise(description['mean'], description['std'], swapped) if preprocess else None
     arg_max = ArgMax(config['model']['num_joints'], config['data']['heatmap_size']) if decoded else None
     crops = np.random.default_rng(0).integers(0, 256, (max(3, batch_size), *config['data']['image_size'][::-1], 3),
                                               np.uint8)
-    images = normalised(crops[..., ::-1] if preprocess == 'bgr' else crops, description)
+    images = normalised(crops[..., ::-1] if swapped else crops, description)
     inputs = crops if preprocess else images
     with atomic_path(output) as temporary:
         _write(Deployed(network, normalise, arg_max).set_train(False), temporary, file_format, inputs, description)
@@ -86,7 +89,7 @@ def export_network(network: nn.Cell, output: Path, file_format: str, config: dic
 
 
 def normalised(crops: np.ndarray, description: dict[str, Any]) -> np.ndarray:
-    """Return uint8 RGB crops (N, H, W, 3) as the network takes them, float32 (N, 3, H, W)."""
+    """Return uint8 crops (N, H, W, 3) with the network's channels as it takes them, float32 (N, 3, H, W)."""
     mean, std = (np.array(description[key], np.float64).reshape(3, 1, 1) for key in ('mean', 'std'))
     factor, offset = (1 / std / 255).astype(np.float32), (-mean / std).astype(np.float32)
     return np.stack([to_planes(np.ascontiguousarray(crop), factor, offset) for crop in crops])

@@ -11,20 +11,20 @@ from src.model import STRIDE
 
 
 class Normalise(nn.Cell):
-    """uint8 crops (N, H, W, 3) to what the network takes: float32 (N, 3, H, W), RGB, normalised.
+    """uint8 crops (N, H, W, 3) to what the network takes: float32 (N, 3, H, W), normalised.
 
     Args:
-        mean: of R, G, B, for values of 0 to 1.
+        mean: of R, G, B (of the network's channels), for values of 0 to 1.
         std: likewise.
-        bgr: the crops' channels are B, G, R.
+        reverse: the crops' channels are in the reverse of the network's order.
     """
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], bgr: bool) -> None:
+    def __init__(self, mean: Sequence[float], std: Sequence[float], reverse: bool) -> None:
         super().__init__()
         mean, std = (np.array(values, np.float64).reshape(1, 3, 1, 1) for values in (mean, std))
         self.factor = ms.Tensor((1 / std / 255).astype(np.float32))
         self.offset = ms.Tensor((-mean / std).astype(np.float32))
-        self.bgr = bgr
+        self.reverse = reverse
         self.cast = ops.Cast()
         self.transpose = ops.Transpose()
         self.split = ops.Split(1, 3)
@@ -32,9 +32,9 @@ class Normalise(nn.Cell):
 
     def construct(self, x):
         x = self.transpose(self.cast(x, ms.float32), (0, 3, 1, 2))
-        if self.bgr:
-            b, g, r = self.split(x)
-            x = self.concat((r, g, b))
+        if self.reverse:
+            first, second, third = self.split(x)
+            x = self.concat((third, second, first))
         return x * self.factor + self.offset
 
 

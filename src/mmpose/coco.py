@@ -19,7 +19,7 @@ from src.mmpose.annotations import Annotation, read_annotations, read_box, remar
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.evaluation import Predictions, evaluate
 from src.mmpose.geometry import clip_box
-from src.mmpose.transforms import Compose
+from src.mmpose.pipeline import Compose
 
 
 def _ensure_center_scale(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:

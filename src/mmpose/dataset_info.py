@@ -102,6 +102,36 @@ class DatasetInfo:
 REQUIRED_KEYS = tuple(field.name for field in fields(DatasetInfo) if field.default is MISSING)
 
 
+def from_mmpose(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the entries of `DatasetInfo` that an MMPose 0.x `dataset_info` gives.
+
+    They stand in its keypoint_info, skeleton_info and, unless that is empty, sigmas. Its joint_weights and colours are
+    left out: nothing here reads them.
+
+    Raises:
+        InputError: names the first entry that does not fit.
+    """
+    name = str(values.get('dataset_name', 'own'))
+    try:
+        points = sorted(values['keypoint_info'].items(), key=lambda item: int(item[0]))  # JSON has texts as keys
+        numbers = {str(point['name']): number for number, (_, point) in enumerate(points)}
+        if [int(key) for key, _ in points] != list(range(len(numbers))):
+            raise ValueError(f'keypoint_info is not numbered 0 to {len(points) - 1} with distinct names')
+        pairs = {tuple(sorted((number, numbers[point['swap']]))) for number, (_, point) in enumerate(points)
+                 if point.get('swap') and point['swap'] != point['name']}
+        found = dict(name=name, joint_names=list(numbers), flip_pairs=sorted(pairs),
+                     skeleton=[tuple(numbers[end] for end in limb['link'])
+                               for limb in (values.get('skeleton_info') or {}).values()],
+                     upper_body=[number for number, (_, point) in enumerate(points) if point.get('type') == 'upper'])
+    except KeyError as error:
+        raise InputError(f'dataset_info {name!r}: no entry or keypoint {error}; correct it in keypoint_info or '
+                         'skeleton_info') from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(f'dataset_info {name!r}: {error}; keypoint_info and skeleton_info are dicts of numbered '
+                         'dicts, as in MMPose') from error
+    return {**found, **({'sigmas': values['sigmas']} if values.get('sigmas') else {})}
+
+
 def _listed(names: tuple[str, ...]) -> str:
     """Return the first six names, and dots for the rest."""
     return ', '.join(names[:6]) + (', ...' if len(names) > 6 else '')

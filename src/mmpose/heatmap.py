@@ -1,8 +1,8 @@
 """Keypoints to heatmaps (training targets) and heatmaps back to keypoints.
 
 Encoding and decoding follow MMPose 0.29 to the pixel. `default` decoding is the quarter-pixel shift of Newell et al.
-(ECCV 2016), `dark` is Zhang et al. (CVPR 2020, arXiv 1910.06278), `udp` is Huang et al. (CVPR 2020, arXiv 1911.07524).
-Heatmaps are (..., K, H, W) in [y, x] order; points are (x, y).
+(ECCV 2016), `dark` is Zhang et al. (CVPR 2020, arXiv 1910.06278), `udp` is Huang et al. (CVPR 2020, arXiv 1911.07524),
+`megvii` is that of MSPN and RSN. Heatmaps are (..., K, H, W) in [y, x] order; points are (x, y).
 """
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ import numpy as np
 
 from src.mmpose.geometry import PIXEL_STD
 
-METHODS = ('none', 'default', 'dark', 'udp')
+METHODS = ('none', 'default', 'dark', 'udp', 'megvii')
+# Heatmap pixels, in x and in y, that a Newton step of `dark` and `udp` goes at most. With noise of 0.03 on peaks of 0.1
+# to 1 the blurred peak lies up to 3 pixels beside the highest raw pixel; a Hessian near singular makes longer steps.
+MAX_STEP = 3.0
+MEGVII_PEAK = 255
 
 
 def encode(keypoints: np.ndarray, visible: np.ndarray, image_size: tuple[int, int], heatmap_size: tuple[int, int],
@@ -79,6 +83,45 @@ def _patch(sigma: float) -> tuple[int, np.ndarray]:
     return radius, np.outer(line, line)
 
 
+def encode_unbiased(keypoints: np.ndarray, visible: np.ndarray, image_size: tuple[int, int],
+                    heatmap_size: tuple[int, int], sigma: float = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Return targets as DARK trains with: Gaussians on the exact place that fill the map (MMPose's unbiased_encoding).
+
+    Args, keypoints that are left out, and result: as for `encode`.
+    """
+    size = np.asarray(heatmap_size, np.int64)
+    exact = keypoints[:, :2] / (np.asarray(image_size) / size)
+    outside = ((exact - 3 * sigma >= size) | (exact + 3 * sigma + 1 < 0)).any(axis=1)
+    weight = np.where(outside, 0, visible[:, 0]).astype(np.float32)
+    offset = np.arange(size.max()) - exact[:, :, None]
+    gaussian = np.exp(offset * offset * (-0.5 / sigma ** 2)).astype(np.float32)
+    gaussian[:, 0] *= (weight > 0.5)[:, None]
+    return np.einsum('ky,kx->kyx', gaussian[:, 1, :size[1]], gaussian[:, 0, :size[0]]), weight[:, None]
+
+
+def encode_megvii(keypoints: np.ndarray, visible: np.ndarray, image_size: tuple[int, int],
+                  heatmap_size: tuple[int, int], kernel: tuple[int, int] = (11, 11)) -> tuple[np.ndarray, np.ndarray]:
+    """Return targets as MSPN and RSN train with: one pixel blurred, its peak 255 (MMPose's `Megvii`).
+
+    Args:
+        keypoints, visible, image_size, heatmap_size: as for `encode`, but keypoints below 1 stay empty.
+        kernel: Odd width and height of the blur, heatmap pixels.
+
+    Returns:
+        target float32 (K, H, W) and target_weight float32 (K, 1), 0 where the pixel lies outside the map.
+    """
+    size = np.asarray(heatmap_size, np.int64)
+    place = np.trunc(keypoints[:, :2] * size / np.asarray(image_size)).astype(np.int64)
+    shown, inside = visible[:, 0] >= 1, ((place >= 0) & (place < size)).all(axis=1)
+    weight = np.where(shown & ~inside, 0, visible[:, 0]).astype(np.float32)
+    target = np.zeros((len(keypoints), size[1], size[0]), np.float32)
+    columns, rows = (_blur_matrix(int(n), int(k), cv2.BORDER_DEFAULT) for n, k in zip(size, kernel))
+    for k in np.flatnonzero(shown & inside):
+        x, y = place[k]
+        target[k] = np.outer(rows[:, y] * (MEGVII_PEAK / rows[y, y]), columns[:, x] / columns[x, x])
+    return target, weight[:, None]
+
+
 def decode(heatmaps: np.ndarray, center: np.ndarray, scale: np.ndarray, method: str = 'default',
            kernel: int = 11) -> tuple[np.ndarray, np.ndarray]:
     """Return each map's peak, in the image.
@@ -88,24 +131,30 @@ def decode(heatmaps: np.ndarray, center: np.ndarray, scale: np.ndarray, method: 
         center: (N, 2) centres of the crops in image pixels.
         scale: (N, 2) sizes of the crops in units of 200 image pixels.
         method: `none` (highest pixel), `default` (shifted a quarter pixel towards the higher neighbour), `dark` or
-            `udp` (one Newton step on the logarithm of the blurred map; `udp` also needs crops made with `use_udp`).
-        kernel: Odd width of the blur of `dark` and `udp`: 11 for sigma 2, 17 for sigma 3.
+            `udp` (one Newton step on the logarithm of the blurred map, of `MAX_STEP` at most; `udp` also needs crops
+            made with `use_udp`), or `megvii` (blurred, then shifted by half a pixel more than `default`).
+        kernel: Odd width of the blur: 11 for sigma 2, 17 for sigma 3.
 
     Returns:
-        keypoints float32 (N, K, 2) in image pixels and scores float32 (N, K, 1), the maxima of the raw maps. A map
-        without a positive value has its peak at heatmap point (-1, -1).
+        keypoints float32 (N, K, 2) in image pixels and scores float32 (N, K, 1), the maxima of the raw maps (`megvii`:
+        their 255th part and 0.5). A map without a positive value has its peak at heatmap point (-1, -1).
     """
     count, channels, height, width = heatmaps.shape
     maps = heatmaps.reshape(count * channels, height, width)
+    if method == 'megvii':
+        maps = _blur_keeping_peak(maps, kernel)
     flat = maps.reshape(len(maps), -1)
     peak = flat.argmax(axis=1)  # the first of equals, in row-major order
     scores = flat[np.arange(len(flat)), peak]
     y, x = np.divmod(peak, width)
     points = np.stack((x, y), axis=1).astype(np.float64)
-    refine = {'none': None, 'default': _quarter_shift, 'dark': _dark_shift, 'udp': _udp_shift}[method]
+    refine = {'none': None, 'default': _quarter_shift, 'dark': _dark_shift, 'udp': _udp_shift,
+              'megvii': _megvii_shift}[method]
     if refine is not None:
         points += refine(maps, x, y, kernel)
     points[~(scores > 0)] = -1
+    if method == 'megvii':
+        scores = scores / MEGVII_PEAK + 0.5
 
     size = np.array([width, height]) - (method == 'udp')
     keypoints = to_image(points.reshape(count, channels, 2), size, center, scale)
@@ -148,13 +197,22 @@ def flip_back(flipped: np.ndarray, flip_index: np.ndarray, shift: bool) -> np.nd
 
 def _quarter_shift(maps: np.ndarray, x: np.ndarray, y: np.ndarray, kernel: int) -> np.ndarray:
     """Return a quarter pixel towards the higher neighbour, per axis; none near the border."""
-    height, width = maps.shape[1:]
     shift = np.zeros((len(maps), 2))
-    inner = np.flatnonzero((x > 1) & (x < width - 1) & (y > 1) & (y < height - 1))
+    inner = np.flatnonzero(_has_neighbours(maps, x, y))
     x, y = x[inner], y[inner]
     shift[inner, 0] = maps[inner, y, x + 1] - maps[inner, y, x - 1]
     shift[inner, 1] = maps[inner, y + 1, x] - maps[inner, y - 1, x]
     return np.sign(shift) / 4
+
+
+def _has_neighbours(maps: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    height, width = maps.shape[1:]
+    return (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
+
+
+def _megvii_shift(maps: np.ndarray, x: np.ndarray, y: np.ndarray, kernel: int) -> np.ndarray:
+    """Return `_quarter_shift`, and the half pixel that the encoding cuts off."""
+    return _quarter_shift(maps, x, y, kernel) + 0.5 * _has_neighbours(maps, x, y)[:, None]
 
 
 def _dark_shift(maps: np.ndarray, x: np.ndarray, y: np.ndarray, kernel: int) -> np.ndarray:
@@ -162,17 +220,13 @@ def _dark_shift(maps: np.ndarray, x: np.ndarray, y: np.ndarray, kernel: int) -> 
     height, width = maps.shape[1:]
     shift = np.zeros((len(maps), 2))
     inner = np.flatnonzero((x > 1) & (x < width - 2) & (y > 1) & (y < height - 2))
-    blurred = _blur(maps[inner], kernel, cv2.BORDER_CONSTANT)
-    with np.errstate(divide='ignore', invalid='ignore'):
-        blurred *= (maps[inner].max(axis=(1, 2)) / blurred.max(axis=(1, 2)))[:, None, None]
-    near = _neighbours(blurred, x[inner], y[inner], 2)
+    near = _neighbours(_blur_keeping_peak(maps[inner], kernel), x[inner], y[inner], 2)
     near = np.log(np.maximum(near, 1e-10)).astype(np.float64)
     gradient, hessian = _differences(near[:, 1:4, 1:4])
     hessian[:, 0, 0] = (near[:, 2, 4] - 2 * near[:, 2, 2] + near[:, 2, 0]) / 4
     hessian[:, 1, 1] = (near[:, 4, 2] - 2 * near[:, 2, 2] + near[:, 0, 2]) / 4
     hessian[:, 0, 1] = hessian[:, 1, 0] = (near[:, 3, 3] - near[:, 1, 3] - near[:, 3, 1] + near[:, 1, 1]) / 4
-    regular = np.linalg.det(hessian) != 0
-    shift[inner[regular]] = -np.linalg.solve(hessian[regular], gradient[regular, :, None])[..., 0]
+    shift[inner] = _newton_step(gradient, hessian)
     return shift
 
 
@@ -181,7 +235,14 @@ def _udp_shift(maps: np.ndarray, x: np.ndarray, y: np.ndarray, kernel: int) -> n
     blurred = np.clip(_blur(maps, kernel, cv2.BORDER_DEFAULT), 0.001, 50)
     gradient, hessian = _differences(np.log(_neighbours(blurred, x, y, 1)).astype(np.float64))
     hessian += np.finfo(np.float32).eps * np.eye(2)
-    return -np.linalg.solve(hessian, gradient[..., None])[..., 0]
+    return _newton_step(gradient, hessian)
+
+
+def _newton_step(gradient: np.ndarray, hessian: np.ndarray) -> np.ndarray:
+    """Return the steps (M, 2) to the extrema of paraboloids, at most `MAX_STEP` in x and in y; none where singular."""
+    step, regular = np.zeros(gradient.shape), np.linalg.det(hessian) != 0
+    step[regular] = -np.linalg.solve(hessian[regular], gradient[regular, :, None])[..., 0]
+    return np.clip(step, -MAX_STEP, MAX_STEP)
 
 
 def _differences(near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -199,6 +260,14 @@ def _neighbours(maps: np.ndarray, x: np.ndarray, y: np.ndarray, reach: int) -> n
     rows = np.clip(y[:, None] + steps, 0, maps.shape[1] - 1)
     columns = np.clip(x[:, None] + steps, 0, maps.shape[2] - 1)
     return maps[np.arange(len(maps))[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _blur_keeping_peak(maps: np.ndarray, kernel: int) -> np.ndarray:
+    """Return maps (M, H, W) blurred, with zeros around, and scaled so that each has the maximum it had."""
+    blurred = _blur(maps, kernel, cv2.BORDER_CONSTANT)
+    highest = blurred.max(axis=(1, 2))
+    factor = np.divide(maps.max(axis=(1, 2)), highest, out=np.ones_like(highest), where=highest != 0)
+    return blurred * factor[:, None, None]
 
 
 def _blur(maps: np.ndarray, kernel: int, border: int) -> np.ndarray:

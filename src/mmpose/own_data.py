@@ -11,7 +11,7 @@ from typing import Any
 
 from src.common.errors import InputError
 from src.common.inputs import as_input_error, load_json
-from src.mmpose.dataset_info import REQUIRED_KEYS, DatasetInfo
+from src.mmpose.dataset_info import REQUIRED_KEYS, DatasetInfo, from_mmpose
 from src.mmpose.sides import mirror_pairs
 
 # COCO's sigmas run from 0.025 (eyes) to 0.107 (hips). Those of a new kind of keypoint are unknown; one value between
@@ -66,7 +66,8 @@ def resolve_info(info: dict[str, Any] | str | None, annotation_files: Sequence[P
 
     Args:
         info: A dict with all keys (returned as it is) or some of them, the path of a JSON file with some, or None.
-            In a dict with some, keypoints may be named or numbered from zero, and `sigmas` may be one number.
+            In a dict with some, keypoints may be named or numbered from zero, and `sigmas` may be one number. A dict
+            of MMPose 0.x (`from_mmpose`) will do as well.
         annotation_files: The first that exists gives the keypoints where `info` has no `joint_names`.
 
     Returns:
@@ -80,6 +81,8 @@ def resolve_info(info: dict[str, Any] | str | None, annotation_files: Sequence[P
     given = load_json(Path(info)) if isinstance(info, str) else info or {}
     if not isinstance(given, dict):
         raise InputError(f'data.info {info}: not a JSON object with keys such as joint_names and sigmas')
+    if 'keypoint_info' in given:
+        given = from_mmpose(given)
     if given.keys() >= set(REQUIRED_KEYS):
         return given
     file = next((file for file in annotation_files if file.is_file()), annotation_files[0])

@@ -1,17 +1,16 @@
 """The steps from a record to a training sample: MMPose 0.29's top-down pipeline, names and arguments as there.
 
-A pipeline is a list of dicts, `dict(type='TopDownAffine', use_udp=False)`; `Compose` builds and runs it. Each step
-changes the dict it is given, but no array in it (records are shared between samples), and draws its random numbers
-from `results['rng']`, so a sample depends on its seed alone and not on the worker that made it.
+A pipeline is a list of dicts, `dict(type='TopDownAffine', use_udp=False)`; `src.mmpose.pipeline.Compose` builds and
+runs it. Each step changes the dict it is given, but no array in it (records are shared between samples), and draws its
+random numbers from `results['rng']`, so a sample depends on its seed alone and not on the worker that made it.
 
-Images are uint8 (H, W, 3), BGR as OpenCV reads them until TopDownAffine makes the RGB crop: swapping channels of
-the small crop costs a tenth of swapping those of the image.
+Images are uint8 (H, W, 3), BGR as OpenCV reads them until TopDownAffine makes the RGB crop (BGR for LoadImageFromFile's
+`channel_order='bgr'`): swapping channels of the small crop costs a tenth of swapping those of the image.
 """
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
-from difflib import get_close_matches
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
@@ -27,12 +26,14 @@ from src.mmpose.geometry import (
     udp_matrix,
     warp,
 )
-from src.mmpose.heatmap import encode
+from src.mmpose.heatmap import encode, encode_megvii, encode_unbiased
 from src.mmpose.image import read_image, to_planes
+from src.mmpose.photometric import Albumentation, PhotometricDistortion
 
 Results = dict[str, Any]
 HALF_BODY_PADDING = 1.5
 EVALUATION_KEYS = {'center', 'scale', 'bbox_score'}
+ENCODINGS = ('MSRA', 'UDP', 'Megvii')
 
 
 def half_body_box(keypoints: np.ndarray, upper_body: Sequence[int], image_size: Sequence[int], want_upper: bool,
@@ -68,15 +69,25 @@ def half_body_box(keypoints: np.ndarray, upper_body: Sequence[int], image_size: 
 
 @dataclass
 class LoadImageFromFile:
-    """Read `image_file` into `img`, BGR uint8 (or float32)."""
+    """Read `image_file` into `img`, BGR uint8 (or float32).
+
+    `channel_order` is that of TopDownAffine's crop.
+    """
     to_float32: bool = False
     color_type: str = 'color'
+    channel_order: str = 'rgb'
+    file_client_args: dict = field(default_factory=lambda: {'backend': 'disk'})
 
     def __post_init__(self) -> None:
         flags = {'color': cv2.IMREAD_COLOR,
                  'color_ignore_orientation': cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION}
         if self.color_type not in flags:
             raise InputError(f'LoadImageFromFile: color_type {self.color_type!r} is unknown; use one of {list(flags)}')
+        if self.channel_order not in ('rgb', 'bgr'):
+            raise InputError(f'LoadImageFromFile: channel_order {self.channel_order!r} is unknown; use rgb or bgr')
+        if self.file_client_args != {'backend': 'disk'}:
+            raise InputError(f"LoadImageFromFile: file_client_args {self.file_client_args}: only {{'backend': 'disk'}} "
+                             'is taken; put the images on a disk and leave this argument out')
         self._flags = flags[self.color_type]
 
     def __call__(self, results: Results) -> Results:
@@ -111,6 +122,19 @@ class TopDownRandomShiftBboxCenter:
             shift = rng.uniform(-1, 1, 2) * self.shift_factor * results['scale'] * PIXEL_STD
             results['center'] = (results['center'] + shift).astype(np.float32)
         return results
+
+
+@dataclass
+class TopDownRandomTranslation:
+    """Shift the centre by up to `trans_factor` of the window: an older name of TopDownRandomShiftBboxCenter."""
+    trans_factor: float = 0.15
+    trans_prob: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._shift = TopDownRandomShiftBboxCenter(self.trans_factor, self.trans_prob)
+
+    def __call__(self, results: Results) -> Results:
+        return self._shift(results)
 
 
 @dataclass
@@ -181,11 +205,15 @@ class TopDownAffine:
     """Cut the RGB crop `img` (height, width, 3) out of the image and map the labelled keypoints into it."""
     use_udp: bool = False
 
+    def __post_init__(self) -> None:
+        self.reverse = True
+
     def __call__(self, results: Results) -> Results:
         width, height = size = results['ann_info']['image_size'].tolist()
         matrix = (udp_matrix if self.use_udp else affine_matrix)(
             results['center'], results['scale'], results['rotation'], size)
-        results['img'] = cv2.cvtColor(warp(results['img'], matrix, (width, height)), cv2.COLOR_BGR2RGB)
+        crop = warp(results['img'], matrix, (width, height))
+        results['img'] = cv2.cvtColor(crop, cv2.COLOR_BGR2RGB) if self.reverse else crop
         joints, shown = results['joints_3d'].copy(), results['joints_3d_visible'][:, :1] > 0
         np.copyto(joints[:, :2], transform_points(joints[:, :2], matrix), 'same_kind', where=shown | self.use_udp)
         results['joints_3d'] = joints
@@ -194,7 +222,8 @@ class TopDownAffine:
 
 @dataclass
 class ToTensor:
-    """Turn `img` (H, W, 3) of 0..255 into float32 (3, H, W) of 0..1."""
+    """Turn `img` (H, W, 3) of 0..255 into float32 (3, H, W) of 0..1, in memory whatever the `device`."""
+    device: str = 'cpu'
 
     def __call__(self, results: Results) -> Results:
         results['img'] = to_planes(results['img'], np.float32(1 / 255), np.float32(0))
@@ -226,117 +255,78 @@ class NormalizeTensor:
 
 @dataclass
 class TopDownGenerateTarget:
-    """Make the heatmaps `target` (K, H, W) and their `target_weight` (K, 1), float32."""
+    """Make the heatmaps `target` (K, H, W) and their `target_weight` (K, 1), float32.
+
+    As in MMPose, `unbiased_encoding` counts for MSRA alone, `target_type` for UDP, `kernel` in place of `sigma`
+    for Megvii.
+    """
     sigma: float = 2
+    kernel: Sequence[int] = (11, 11)
+    valid_radius_factor: float = 0.0546875
+    target_type: str = 'GaussianHeatmap'
     encoding: str = 'MSRA'
+    unbiased_encoding: bool = False
 
     def __post_init__(self) -> None:
-        if self.encoding not in ('MSRA', 'UDP'):
-            raise InputError(f'TopDownGenerateTarget: encoding {self.encoding!r} is unknown; use MSRA or UDP')
+        target_type = f'TopDownGenerateTarget: target_type {self.target_type!r}'
+        if self.encoding not in ENCODINGS:
+            raise InputError(f'TopDownGenerateTarget: encoding {self.encoding!r} is unknown; use '
+                             f'{", ".join(ENCODINGS)}')
+        if self.target_type.lower() not in ('gaussianheatmap', 'combinedtarget'):
+            raise InputError(f"{target_type} is unknown; use 'GaussianHeatmap'")
+        if self.target_type.lower() == 'combinedtarget' and self.encoding == 'UDP':
+            raise InputError(f"{target_type} needs a network with three maps for each keypoint; a "
+                             "Lite-HRNet has one: use 'GaussianHeatmap'")
+        if len(self.kernel) != 2 or not all(isinstance(n, int) and 0 < n < 1000 and n % 2 for n in self.kernel):
+            raise InputError(f'TopDownGenerateTarget: kernel {self.kernel} is no (width, height) of odd numbers '
+                             'below 1000')
+        if not 0.1 <= self.sigma <= 1000:
+            raise InputError(f'TopDownGenerateTarget: sigma {self.sigma} is no size in pixels; give 0.1 to 1000')
 
     def __call__(self, results: Results) -> Results:
         info = results['ann_info']
-        results['target'], results['target_weight'] = encode(
-            results['joints_3d'], results['joints_3d_visible'], info['image_size'], info['heatmap_size'], self.sigma,
-            self.encoding == 'UDP')
+        place = results['joints_3d'], results['joints_3d_visible'], info['image_size'], info['heatmap_size']
+        if self.encoding == 'Megvii':
+            made = encode_megvii(*place, self.kernel)
+        elif self.unbiased_encoding and self.encoding == 'MSRA':
+            made = encode_unbiased(*place, self.sigma)
+        else:
+            made = encode(*place, self.sigma, self.encoding == 'UDP')
+        results['target'], results['target_weight'] = made
         return results
 
 
 @dataclass
 class Collect:
-    """Keep `keys`, and `meta_keys` in a dict `img_metas`; keys are looked up in the sample, then in its `ann_info`.
+    """Keep `keys`, and `meta_keys` in a dict `meta_name`; keys are looked up in the sample, then in its `ann_info`.
 
-    `img_metas` has what the evaluation reads too: not every MMPose pipeline names it.
+    A pair is a key and its new name. The dict has what the evaluation reads too (not every MMPose pipeline names it),
+    and it is `img_metas` as well, where the evaluation finds it.
     """
     keys: Sequence[str]
     meta_keys: Sequence[str]
+    meta_name: str = 'img_metas'
+
+    def __post_init__(self) -> None:
+        for key in (*self.keys, *self.meta_keys):
+            if [*map(type, _pair(key))] != [str, str]:
+                raise InputError(f'Collect: {key!r} is no key; give texts, or pairs of a key and its new name')
 
     def __call__(self, results: Results) -> Results:
         known = {**results['ann_info'], **results}
-        meta_keys = {*self.meta_keys, *(EVALUATION_KEYS & known.keys())}
+        meta_keys = (*self.meta_keys, *(EVALUATION_KEYS & known.keys()))
         try:
-            return {**{key: known[key] for key in self.keys}, 'img_metas': {key: known[key] for key in meta_keys}}
+            sample, meta = ({new: known[key] for key, new in map(_pair, keys)} for keys in (self.keys, meta_keys))
+            return {**sample, self.meta_name: meta, 'img_metas': meta}
         except KeyError as error:
             raise InputError(f'Collect: the pipeline makes no {error}; choose from {", ".join(known)}') from error
 
 
+def _pair(key: Any) -> Sequence[Any]:
+    return key if isinstance(key, (list, tuple)) else (key, key)
+
+
 TRANSFORMS = {cls.__name__: cls for cls in (
-    LoadImageFromFile, TopDownGetBboxCenterScale, TopDownRandomShiftBboxCenter, TopDownRandomFlip,
-    TopDownHalfBodyTransform, TopDownGetRandomScaleRotation, TopDownAffine, ToTensor, NormalizeTensor,
-    TopDownGenerateTarget, Collect)}
-
-
-# The annotations of the steps' fields, as they stand in the source, and what a config may write for them.
-_ACCEPTED = {'bool': bool, 'int': int, 'float': (int, float), 'str': str,
-             'Sequence[float]': (list, tuple), 'Sequence[str]': (list, tuple)}
-
-
-class Compose:
-    """A pipeline: `compose(record)` runs it; `load` and `rest` run its two halves, for many boxes of one image."""
-
-    def __init__(self, pipeline: Sequence[dict[str, Any]]) -> None:
-        """Build the steps.
-
-        Args:
-            pipeline: Dicts with `type`, a key of `TRANSFORMS`, and that class's arguments.
-
-        Raises:
-            InputError: an unknown type or argument, or one of the wrong type; it names the nearest valid one.
-        """
-        self.steps = [_build(spec) for spec in pipeline]
-        for first, second in zip(self.steps[:-1], self.steps[1:]):
-            if isinstance(first, ToTensor) and isinstance(second, NormalizeTensor):
-                second.from_bytes = True
-                self.steps.remove(first)
-        self._first = int(bool(self.steps) and isinstance(self.steps[0], LoadImageFromFile))
-
-    def __call__(self, results: Results) -> Results:
-        """Return the sample that all steps make of a record, which is changed in place."""
-        return self.rest(self.load(results))
-
-    def load(self, results: Results) -> Results:
-        """Run the leading LoadImageFromFile, if there is one."""
-        return self._run(self.steps[:self._first], results)
-
-    def rest(self, results: Results) -> Results:
-        """Run the steps after it; `img` may be shared between the boxes of an image."""
-        return self._run(self.steps[self._first:], results)
-
-    @staticmethod
-    def _run(steps: Sequence[Any], results: Results) -> Results:
-        file = results.get('image_file')
-        for step in steps:
-            try:
-                results = step(results)
-            except cv2.error as error:
-                reason = f'{type(step).__name__} fails ({" ".join(error.err.split())})'
-                raise InputError(f'{file or "image"}: {reason}; replace the file or remove it from the annotations'
-                                 ) from error
-        return results
-
-
-def _build(spec: dict[str, Any]) -> Any:
-    if not isinstance(spec, dict) or 'type' not in spec:
-        raise InputError(f'pipeline: {spec!r} is no step; write dict(type=..., ...)')
-    kind = spec['type']
-    if kind not in TRANSFORMS:
-        raise InputError(f'pipeline: type {kind!r} is unknown{_nearest(kind, TRANSFORMS)}')
-    known = {item.name: item for item in fields(TRANSFORMS[kind]) if item.init}
-    arguments = {key: value for key, value in spec.items() if key != 'type'}
-    for key, value in arguments.items():
-        if key not in known:
-            raise InputError(f'pipeline: {kind} has no argument {key!r}{_nearest(key, known)}')
-        if not isinstance(value, _ACCEPTED[known[key].type]) or isinstance(value, bool) != (known[key].type == 'bool'):
-            raise InputError(f'pipeline: {kind}: {key}={value!r} is no {known[key].type}')
-    missing = [key for key, item in known.items() if item.default is MISSING and key not in arguments]
-    if missing:
-        raise InputError(f'pipeline: {kind} needs the argument {missing[0]!r}')
-    try:
-        return TRANSFORMS[kind](**arguments)
-    except ValueError as error:
-        raise InputError(str(error) if isinstance(error, InputError) else f'pipeline: {spec}: {error}') from error
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    found = get_close_matches(str(name), known, 1, 0)
-    return f'; the nearest is {found[0]!r}' if found else '; it takes none'
+    LoadImageFromFile, TopDownGetBboxCenterScale, TopDownRandomShiftBboxCenter, TopDownRandomTranslation,
+    TopDownRandomFlip, TopDownHalfBodyTransform, TopDownGetRandomScaleRotation, TopDownAffine, PhotometricDistortion,
+    Albumentation, ToTensor, NormalizeTensor, TopDownGenerateTarget, Collect)}

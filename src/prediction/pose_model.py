@@ -216,9 +216,12 @@ def _open_exported(path: Path, model_config: str | None) -> tuple[Forward, dict[
                       *_: Any) -> tuple[np.ndarray, np.ndarray]:
         return to_image(keypoints[..., :2], size, center, scale), keypoints[..., 2:]
 
+    # Files of before `network_order` are for RGB networks.
+    swapped = description.get('colour_order') != description.get('network_order', 'rgb')
+
     def run_on_bytes(images: np.ndarray) -> np.ndarray:
         crops = np.rint(images * 255).astype(np.uint8).transpose(0, 2, 3, 1)
-        return run(crops[..., ::-1] if description['colour_order'] == 'bgr' else crops)
+        return run(crops[..., ::-1] if swapped else crops)
 
     decoder = move_to_image if description.get('decode') else decode
     if not description.get('preprocess'):

@@ -42,6 +42,11 @@ def check_entries(config: dict[str, Any], name: str) -> None:
     for key, setting in CONFIGURATION.items():
         if key not in entries and not setting.optional:
             raise InputError(f'{name}: has no {key} ({setting.help}); configs/base.py has all entries')
+    for key in ('train_pipeline', 'val_pipeline'):
+        for step in entries.get(key) or ():
+            if not isinstance(step, dict) or 'type' not in step:
+                raise InputError(f'{name}: {key}: {step!r} is no step that config.json can hold; write '
+                                 'dict(type=..., ...), and a function as a class in src/mmpose/transforms.py')
 
 
 def check_network(model: dict[str, Any]) -> None:

@@ -129,7 +129,7 @@ CONFIGURATION = {
     'eval.flip_test': Setting(bool, 'average with the heatmaps of the mirrored image'),
     'eval.shift_heatmap': Setting(bool, "move the mirrored image's heatmaps by one pixel"),
     'eval.decoding': Setting(str, f'how heatmaps become coordinates: {", ".join(METHODS)}', choices=METHODS),
-    'eval.blur_kernel': Setting(int, 'pixels, odd; of dark and udp', least=1),
+    'eval.blur_kernel': Setting(int, 'pixels, odd; of dark, udp and megvii', least=1),
     'eval.visibility_threshold': Setting(float, "keypoints below it do not count in a person's score"),
     'eval.nms': Setting(str, 'by OKS among the persons of an image: hard, soft or none', choices=NMS),
     'eval.oks_threshold': Setting(float, 'OKS above which two persons are one'),

@@ -124,6 +124,22 @@ def test_a_file_predicts_what_its_checkpoint_does(network: LiteHRNet, config: di
     np.testing.assert_allclose(found, expected, atol=1e-2, rtol=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('preprocess', [None, 'rgb', 'bgr'])
+def test_a_file_of_a_network_that_takes_bgr(network: LiteHRNet, config: dict[str, Any], preprocess: str | None,
+                                            tmp_path: Path) -> None:
+    first, *rest = config['val_pipeline']
+    config = {**config, 'val_pipeline': [{**first, 'channel_order': 'bgr'}, *rest]}
+    file = tmp_path / 'net.onnx'
+    export_network(network, file, 'ONNX', config, 'small', batch_size=2, preprocess=preprocess)
+    assert open_file(file)[1]['colour_order'] == (preprocess or 'bgr')
+    image, boxes = np.random.default_rng(1).integers(0, 256, (120, 100, 3), np.uint8), [[10, 5, 60, 90]]
+    model = load_model(file, batch_size=2)
+    expected = type(model)(lambda images: network(ms.Tensor(images)).asnumpy(), {
+        **config, 'eval': {**config['eval'], 'batch_size': 2}}).predict(image, boxes)
+    np.testing.assert_allclose(model.predict(image, boxes), expected, atol=1e-2, rtol=1e-4)
+
+
 def test_joints_have_no_flip_test(network: LiteHRNet, config: dict[str, Any], tmp_path: Path) -> None:
     export_network(network, tmp_path / 'net.onnx', 'ONNX', config, 'small', batch_size=1, decoded=True)
     with pytest.raises(InputError, match='--decode'):

@@ -18,6 +18,7 @@ from src.mmpose.coco import CocoDataset
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.image import read_image
 from src.mmpose.mpii import MpiiDataset
+from src.mmpose.pipeline import Compose
 from tests.mmpose.test_coco import BOX, INFO, SIZES, TRAIN, content
 
 JSON = st.recursive(
@@ -88,6 +89,38 @@ def test_mpii_persons(values: Any) -> None:
     pipeline = [step for step in TRAIN if 'HalfBody' not in step['type'] and 'BboxCenter' not in step['type']]
     assert_read_or_refused({'gt.json': values},
                            lambda f: MpiiDataset(DatasetInfo.from_dict(mpii_info), f / 'gt.json', f, *SIZES, pipeline))
+
+
+STEPS = [dict(type='PhotometricDistortion', brightness_delta=32, contrast_range=[0.5, 1.5], saturation_range=[0.5, 1.5],
+              hue_delta=18), dict(type='ToTensor', device='cpu'),
+         dict(type='TopDownGenerateTarget', sigma=2, kernel=[11, 11], encoding='Megvii', target_type='GaussianHeatmap',
+              unbiased_encoding=False),
+         dict(type='Collect', keys=['img', ['target', 'map']], meta_keys=['image_file'], meta_name='meta')]
+BUILT = [dict(type='LoadImageFromFile', channel_order='bgr', file_client_args={'backend': 'disk'}),
+         dict(type='Albumentation', transforms=[dict(type='Blur', transforms=[])], keymap={'img': 'image'})]
+
+
+@BOUNDED
+@given(changed(STEPS + BUILT))
+def test_pipelines(steps: Any) -> None:
+    try:
+        assert Compose(steps if isinstance(steps, list) else STEPS).steps is not None
+    except InputError as error:
+        assert '\n' not in str(error)
+
+
+@BOUNDED
+@given(changed(STEPS), st.integers(0, 99))
+def test_a_pipeline_that_is_built_runs(steps: Any, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    record = dict(img=rng.integers(0, 256, (6, 5, 3), np.uint8), rng=rng, image_file='a.png',
+                  joints_3d_visible=np.ones((3, 3)), joints_3d=rng.uniform(-9, 60, (3, 3)),
+                  ann_info=dict(image_size=(48, 64), heatmap_size=(12, 16)))
+    try:
+        results = Compose(steps if isinstance(steps, list) else STEPS)(record)
+        assert all(np.isfinite(value).all() for value in results.values() if isinstance(value, np.ndarray))
+    except InputError as error:
+        assert '\n' not in str(error)
 
 
 @BOUNDED

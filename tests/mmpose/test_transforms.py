@@ -1,6 +1,7 @@
 """The steps of the pipeline against the reference's numbers."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 from configs.coco_base import dataset_info
 from src.common.errors import InputError
 from src.mmpose.dataset_info import DatasetInfo
+from src.mmpose.heatmap import encode, encode_megvii, encode_unbiased
 from src.mmpose.image import read_image
-from src.mmpose.transforms import Compose, half_body_box
+from src.mmpose.pipeline import Compose
+from src.mmpose.transforms import half_body_box
 from tests.mmpose.test_image import jpeg, with_segment
 
 INFO = DatasetInfo.from_dict(dataset_info)
@@ -225,14 +228,26 @@ def test_udp_target_is_centred_between_pixels() -> None:
 @pytest.mark.parametrize('pipeline, words', [
     ([dict(type='TopDownAfine')], "'TopDownAfine' is unknown.*'TopDownAffine'"),
     ([dict(type='TopDownRandomFlip', flip_probability=0.5)], "'flip_probability'.*'flip_prob'"),
-    ([dict(type='ToTensor', size=3)], 'takes none'),
+    ([dict(type='ToTensor', size=3)], "the nearest is 'device'"),
     ([dict(type='TopDownRandomFlip', flip_prob='often')], "flip_prob='often' is no float"),
     ([dict(type='TopDownRandomFlip', flip_prob=True)], 'flip_prob=True is no float'),
     ([dict(type='TopDownAffine', use_udp=1)], 'use_udp=1 is no bool'),
     ([dict(type='NormalizeTensor', mean=MEAN)], "needs the argument 'std'"),
     ([dict(type='NormalizeTensor', mean=MEAN, std=(1, 1))], 'NormalizeTensor'),
-    ([dict(type='TopDownGenerateTarget', encoding='Megvii')], "'Megvii'"),
+    ([dict(type='TopDownGenerateTarget', encoding='Megvi')], "'Megvi' is unknown; use MSRA, UDP, Megvii"),
+    ([dict(type='TopDownGenerateTarget', sigma=[3, 2])], 'the list sigma is for .* give the last, 2, alone'),
+    ([dict(type='TopDownGenerateTarget', encoding='Megvii', kernel=[(15, 15), (9, 9)])], r'give the last, \(9, 9\)'),
+    ([dict(type='TopDownGenerateTarget', kernel=(11, 10))], 'kernel .* odd'),
+    ([dict(type='TopDownGenerateTarget', sigma=0)], 'sigma 0 is no size'),
+    ([dict(type='TopDownGenerateTarget', target_type='Gauss')], "'Gauss' is unknown; use 'GaussianHeatmap'"),
+    ([dict(type='TopDownGenerateTarget', encoding='UDP', target_type='CombinedTarget')], 'three maps for each'),
     ([dict(type='LoadImageFromFile', color_type='grey')], "'grey'"),
+    ([dict(type='LoadImageFromFile', channel_order='gbr')], "'gbr' is unknown; use rgb or bgr"),
+    ([dict(type='LoadImageFromFile', file_client_args=dict(backend='petrel'))], "'petrel'.*put the images on a disk"),
+    ([dict(type='PhotometricDistortion', contrast_range=(1.5, 0.5))], 'contrast_range'),
+    ([dict(type='Albumentation', transforms=[], keymap={'img': 'mask'})], "keymap .*'image'"),
+    ([dict(type='TopDownGenerateTargetRegression')], 'is not taken.* use TopDownGenerateTarget'),
+    ([dict(type='RenameKeys', key_pairs=[('a', 'b')])], 'rename in Collect'),
     (['ToTensor'], "'ToTensor' is no step"),
     ([dict(prob=1)], 'is no step'),
 ])
@@ -255,6 +270,49 @@ def test_collect_keeps_what_the_evaluation_reads() -> None:
     step = dict(type='Collect', keys=['img'], meta_keys=['center', 'flip_pairs'])
     sample = Compose([step])(dict(img=1, center=2, scale=3, bbox_score=1.0, rotation=0.0, ann_info=ANN_INFO))
     assert sample['img_metas'] == dict(center=2, scale=3, bbox_score=1.0, flip_pairs=INFO.flip_pairs)
+
+
+def test_collect_renames() -> None:
+    step = dict(type='Collect', keys=[('img', 'image'), 'target'], meta_keys=[('image_id', 'number')], meta_name='meta')
+    sample = Compose([step])(dict(img=1, target=2, image_id=7, ann_info={}))
+    assert sample == dict(image=1, target=2, meta=dict(number=7), img_metas=dict(number=7))
+
+
+def test_functions_are_steps() -> None:
+    pipeline = Compose([lambda results: {**results, 'img': results['img'][:, ::2]}, dict(type='ToTensor')])
+    np.testing.assert_array_equal(pipeline(dict(img=np.arange(12).reshape(1, 4, 3)))['img'][:, 0], np.float32(
+        [[0, 6], [1, 7], [2, 8]]) * np.float32(1 / 255))
+
+
+@pytest.mark.parametrize('arguments, make', [
+    (dict(unbiased_encoding=True, sigma=3), lambda *place: encode_unbiased(*place, 3)),
+    (dict(encoding='Megvii', kernel=[9, 7]), lambda *place: encode_megvii(*place, (9, 7))),
+    (dict(encoding='UDP', target_type='GaussianHeatMap', unbiased_encoding=True),
+     lambda *place: encode(*place, udp=True)),
+    (dict(target_type='CombinedTarget', valid_radius_factor=0.1), lambda *place: encode(*place))])
+def test_targets_by_arguments(arguments: dict[str, Any], make: Callable) -> None:
+    joints = np.random.default_rng(0).uniform((0, 0, 0), (192, 256, 0), (17, 3)).astype(np.float32)
+    sample = Compose([dict(type='TopDownGenerateTarget', **arguments)])(
+        dict(joints_3d=joints, joints_3d_visible=np.ones((17, 3)), ann_info=ANN_INFO))
+    for found, expected in zip((sample['target'], sample['target_weight']), make(joints, np.ones((17, 1)), (192, 256),
+                                                                                 (48, 64))):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_translation_is_a_shift_with_other_defaults() -> None:
+    record = dict(center=np.float32((50, 60)), scale=np.float32((1, 2)), rng=Dice(0.75))
+    moved = Compose([dict(type='TopDownRandomTranslation')])(record)['center']
+    np.testing.assert_allclose(moved, (50 + 0.5 * 0.15 * 200, 60 + 0.5 * 0.15 * 400))
+
+
+def test_channel_order_is_that_of_the_crop(goldens: Path, data: dict[str, np.ndarray]) -> None:
+    crops = []
+    for order in ('rgb', 'bgr'):
+        steps = [dict(type='LoadImageFromFile', channel_order=order, file_client_args=dict(backend='disk')),
+                 dict(type='TopDownGetBboxCenterScale'), dict(type='TopDownAffine')]
+        crops.append(Compose(steps)(person(data, goldens, 1))['img'])
+    assert_same_crop(crops[0], data['val_crop_uint8'][1])
+    np.testing.assert_array_equal(crops[0][..., ::-1], crops[1])
 
 
 def test_load_and_rest_are_the_two_halves(goldens: Path, data: dict[str, np.ndarray]) -> None:

@@ -23,7 +23,7 @@ from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.evaluation import BACKENDS, Predictions, evaluate, select
 from src.mmpose.heatmap import decode, flip_back
 from src.mmpose.nms import oks
-from src.mmpose.transforms import Compose
+from src.mmpose.pipeline import Compose
 from src.model import LiteHRNet
 from src.training.train_step import TrainStep
 from src.utils import make_optimizer

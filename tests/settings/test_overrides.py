@@ -10,7 +10,7 @@ import pytest
 
 from src.common.errors import InputError
 from src.config import experiment_cfg
-from src.mmpose.transforms import Compose
+from src.mmpose.pipeline import Compose
 from src.settings.table import EXPERIMENT
 from tests.test_config import OWN, settings, step
 
