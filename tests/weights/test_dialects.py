@@ -102,8 +102,8 @@ def test_the_spellings() -> None:
     assert {'stages.0.0.layers.1.0.branch2.4.beta', 'stages.0.0.layers.1.0.branch2.5.weight'} < naive
 
 
-@SOURCES
-@pytest.mark.parametrize('module', ['LITE', 'NAIVE'])
+@pytest.mark.slow
+@pytest.mark.parametrize(('save', 'module'), [(save_paddle, 'LITE'), (save_zoo, 'NAIVE'), (save_courses, 'LITE')])
 def test_the_same_heatmaps(save: Callable, module: str, tmp_path: Path) -> None:
     network, empty = tiny(module), tiny(module)
     file = save(varied(network), tmp_path)
