@@ -13,13 +13,14 @@ from tests.scripts.shell import ROOT, assert_one_line_error, run_script, write_e
 
 @pytest.fixture
 def small(ready: Path) -> Path:
-    """A checkout with one fast test, one slow test, and one in the double of CUDA."""
+    """A checkout with a fast and a slow test, and the same in the double of CUDA and in parity."""
     shutil.copytree(ROOT / '.ci', ready / '.ci')
     (ready / 'pyproject.toml').write_text('[tool.pytest.ini_options]\nmarkers = ["slow: long"]\n')
     (ready / 'test_one.py').write_text('import pytest\n\n\ndef test_it():\n    pass\n\n\n'
                                        '@pytest.mark.slow\ndef test_long():\n    pass\n')
-    (ready / 'tests/gpu_double').mkdir(parents=True)
-    shutil.copy(ready / 'test_one.py', ready / 'tests/gpu_double/test_double.py')
+    for folder in ('gpu_double', 'parity'):
+        (ready / 'tests' / folder).mkdir(parents=True)
+        shutil.copy(ready / 'test_one.py', ready / f'tests/{folder}/test_{folder}.py')
     return ready
 
 
