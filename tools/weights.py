@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.common.errors import run
-from src.prediction.published_detectors import DETECTORS, PublishedDetector
+from src.prediction.published_detectors import DETECTORS
 from src.weights.download import MIRROR, fetch, require_name
 from src.weights.published import PUBLISHED, Published, cached
 
@@ -39,7 +39,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def print_table(table: Mapping[str, Published | PublishedDetector]) -> None:
+def print_table(table: Mapping[str, Published]) -> None:
     """Print a table of published files, by source."""
     name_width, score_width = (max(len(getattr(weights, key)) for weights in table.values())
                                for key in ('name', 'score'))

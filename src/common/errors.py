@@ -1,12 +1,14 @@
 """The one exception for what a user can mend, and the frame that every program runs in."""
 from __future__ import annotations
 
+import difflib
 import multiprocessing
 import os
 import re
 import select
 import signal
 import sys
+from collections.abc import Iterable
 from typing import Callable
 
 
@@ -35,6 +37,12 @@ def from_worker(error: RuntimeError) -> Exception:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message that holds text, or the name of the error's type."""
     return next(filter(str.strip, str(error).splitlines()), type(error).__name__).strip()
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """Return the question after the word most like one that is none of them; '' where none is like it."""
+    close = difflib.get_close_matches(word, words, 1, 0.5)
+    return f'did you mean {close[0]!r}?' if close else ''
 
 
 def run(main: Callable[[], int]) -> None:

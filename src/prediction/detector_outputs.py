@@ -5,7 +5,7 @@ picture. Probabilities lie from 0 to 1, logits do not; decoded centres lie near 
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -57,12 +57,12 @@ class Probe(NamedTuple):
         outputs: what it gives for a blank picture.
         size: the width and height of that picture.
         person: the number of the class of people where the file says so, else None.
-        mentions: whether a word is in the file or its name.
+        mentioned: which of some words are in the file or its name.
     """
     outputs: Outputs
     size: Size
     person: int | None
-    mentions: Callable[[str], bool]
+    mentioned: Callable[[Iterable[str]], list[str]]
 
 
 def recognise(probe: Probe) -> Family | None:
@@ -103,7 +103,8 @@ def _mmdeploy(probe: Probe) -> Family | None:
     yolox = Family('YOLOX with NMS', rtmdet.decode, suppressed=True)
     # Nothing but the names of their layers tells which of the two it is, and so whether colours are normalised.
     words = {'rtm_cls': rtmdet, 'multi_level_conv': yolox, 'rtmdet': rtmdet, 'yolox': yolox}
-    return next((family for word, family in words.items() if probe.mentions(word)), None)
+    found = probe.mentioned(words)
+    return words[found[0]] if found else None
 
 
 def _labelled(outputs: Outputs, _: Size, person: int) -> np.ndarray:

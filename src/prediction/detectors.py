@@ -1,10 +1,9 @@
 """The detector that a user names: one of this project's, a published one, which is downloaded, or a file."""
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
-from src.common.errors import InputError
+from src.common.errors import InputError, did_you_mean
 from src.prediction.boxes import MIN_SCORE, Detector, hog_detector
 from src.prediction.onnx_detector import OnnxDetector
 from src.prediction.published_detectors import DETECTORS
@@ -34,8 +33,7 @@ def find_detector(name: str | None, min_score: float | None = None) -> Detector:
     if name in DETECTORS and not path.is_file():
         path = fetch(DETECTORS[name])
     elif not path.is_file() and not path.suffix:
-        close = difflib.get_close_matches(name, [*OWN, *DETECTORS], 1, 0.5)
-        hint = f'did you mean {close[0]!r}? ' if close else ''
-        raise InputError(f'{name}: neither a file nor the name of a detector; {hint}{", ".join(OWN)} are names, and '
-                         f'those that `{LIST}` prints')
+        hint = ' '.join(filter(None, (did_you_mean(name, [*OWN, *DETECTORS]),
+                                      f'{", ".join(OWN)} are names, and those that `{LIST}` prints')))
+        raise InputError(f'{name}: neither a file nor the name of a detector; {hint}')
     return OnnxDetector(path, MIN_SCORE if min_score is None else min_score)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import ast
 import zipfile
 import zlib
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ class OnnxDetector:
         size = self._size((ANY_SIDE, ANY_SIDE))
         blank = np.full((*size[::-1], 3), GREY if self._type is np.uint8 else 0.5)
         outputs = self._run(blank, size)
-        family = recognise(Probe(outputs, size, self._person(), self._mentions))
+        family = recognise(Probe(outputs, size, self._person(), self._mentioned))
         if family is None:
             raise self._unknown({name: x.shape for name, x in outputs.items()})
         self.family = family
@@ -126,10 +127,11 @@ class OnnxDetector:
         return InputError(f'{self._path}: of no family of detectors that is known here ({KNOWN}) by its outputs '
                           f'{text(outputs)} of inputs {text(inputs)}; {ELSE}')
 
-    def _mentions(self, word: str) -> bool:
+    def _mentioned(self, words: Iterable[str]) -> list[str]:
+        """Return those of the words that are in the file or its name, in their order."""
         model = read_model(self._path)
         content = model if isinstance(model, bytes) else self._path.read_bytes()
-        return word.encode() in content or word in self._path.name.lower()
+        return [word for word in words if word.encode() in content or word in self._path.name.lower()]
 
     def _person(self) -> int | None:
         """Return the number of people's class by the names that Ultralytics' exports hold; None without them."""

@@ -1,48 +1,24 @@
 """Published people detectors in ONNX: where they are, their licences, and what their authors say of them."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from src.weights.published import MMPOSE, Published
 
-LICENCE = 'Apache-2.0'
-MMPOSE = 'https://github.com/open-mmlab/mmpose'
 MMPOSE_FILES = 'https://download.openmmlab.com/mmpose/v1/projects/rtmposev1/onnx_sdk/'
 YOLOX = 'https://github.com/Megvii-BaseDetection/YOLOX'
 NANODET = 'https://github.com/RangiLyu/nanodet'
 
 
-@dataclass(frozen=True)
-class PublishedDetector:
-    """One file with a detector.
-
-    Attributes:
-        name: what users call it.
-        url: where it is downloaded from.
-        file: its name in the cache folder and in a mirror.
-        score: as its source says, with the conditions.
-        source: the repository that publishes it.
-        licence: of the file.
-        sha256: the beginning of its SHA-256; empty where none is published.
-    """
-
-    name: str
-    url: str
-    file: str
-    score: str
-    source: str
-    licence: str = LICENCE
-    sha256: str = ''
-
-
-def _humanart(size: str, digits: str) -> PublishedDetector:
+def _humanart(size: str, digits: str) -> Published:
     """Return a YOLOX for people of MMPose. The digits are of the checkpoint that the file was made of, not its own."""
     file = f'yolox_{size}_8xb8-300e_humanart-{digits}.zip'
-    return PublishedDetector(f'humanart_yolox_{size}', MMPOSE_FILES + file, file, 'people alone, COCO and Human-Art',
-                             MMPOSE)
+    return Published(f'humanart_yolox_{size}', '', MMPOSE_FILES + file, file, '', 'people alone, COCO and Human-Art',
+                     MMPOSE)
 
 
-def _yolox(size: str, figure: str) -> PublishedDetector:
-    return PublishedDetector(f'yolox_{size}', f'{YOLOX}/releases/download/0.1.1rc0/yolox_{size}.onnx',
-                             f'yolox_{size}.onnx', f'box AP {figure}, COCO val2017, 80 classes', YOLOX)
+def _yolox(size: str, figure: str) -> Published:
+    file = f'yolox_{size}.onnx'
+    return Published(f'yolox_{size}', '', f'{YOLOX}/releases/download/0.1.1rc0/{file}', file, '',
+                     f'box AP {figure}, COCO val2017, 80 classes', YOLOX)
 
 
 DETECTORS = {detector.name: detector for detector in (
@@ -57,5 +33,5 @@ DETECTORS = {detector.name: detector for detector in (
     _yolox('m', '0.469'),
     _yolox('l', '0.497'),
     _yolox('x', '0.511'),
-    PublishedDetector('nanodet_plus_m', f'{NANODET}/releases/download/v1.0.0-alpha-1/nanodet-plus-m_416.onnx',
-                      'nanodet-plus-m_416.onnx', 'box AP 0.304, COCO val2017, 80 classes', NANODET))}
+    Published('nanodet_plus_m', '', f'{NANODET}/releases/download/v1.0.0-alpha-1/nanodet-plus-m_416.onnx',
+              'nanodet-plus-m_416.onnx', '', 'box AP 0.304, COCO val2017, 80 classes', NANODET))}

@@ -2,13 +2,12 @@
 from __future__ import annotations
 
 import ast
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from math import isfinite
 from typing import Any, get_args
 
-from src.common.errors import InputError
+from src.common.errors import InputError, did_you_mean
 from src.mmpose.transforms import TRANSFORMS
 from src.settings.table import SETTINGS, Setting
 
@@ -16,8 +15,7 @@ from src.settings.table import SETTINGS, Setting
 def nearest(word: str, words: Iterable[str]) -> str:
     """Return the part of an error message that names the nearest valid word, or all where none is near."""
     words = list(words)
-    close = difflib.get_close_matches(word, words, 1, 0.5)
-    return f'did you mean {close[0]!r}?' if close else f'valid: {", ".join(words)}'
+    return did_you_mean(word, words) or f'valid: {", ".join(words)}'
 
 
 def pairs(words: list[str], options: Iterable[str]) -> dict[str, str]:

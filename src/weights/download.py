@@ -6,7 +6,6 @@ downloaded is run as code: weights are read by `src.weights.pickles`, detectors 
 """
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import shutil
@@ -15,14 +14,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Protocol
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from src.common.errors import InputError, first_line
+from src.common.errors import InputError, did_you_mean, first_line
 from src.common.progress_bar import ProgressBar
-from src.weights.published import PUBLISHED, cached, find_published
+from src.weights.published import PUBLISHED, Published, cached, find_published
 
 with suppress(ImportError):  # Windows has none
     import fcntl
@@ -32,15 +30,6 @@ LIST = 'python tools/weights.py list'
 SECONDS = 30.0  # without a byte, after which a server counts as gone
 CHUNK = 1 << 16
 HTML = 'an HTML page (a log-in or a warning, as Google Drive shows), not the file'
-
-
-class Download(Protocol):
-    """A published file: weights or a detector."""
-
-    name: str
-    url: str
-    file: str
-    sha256: str
 
 
 def locate(given: Path | str) -> Path:
@@ -57,7 +46,7 @@ def locate(given: Path | str) -> Path:
     return path
 
 
-def require_name(name: str, table: Mapping[str, Download] = PUBLISHED) -> Download:
+def require_name(name: str, table: Mapping[str, Published] = PUBLISHED) -> Published:
     """Return the published weights of a name.
 
     Args:
@@ -68,13 +57,12 @@ def require_name(name: str, table: Mapping[str, Download] = PUBLISHED) -> Downlo
         InputError: there are none.
     """
     if name not in table:
-        close = difflib.get_close_matches(name, table, 1, 0.5)
-        hint = f'did you mean {close[0]!r}? ' if close else ''
-        raise InputError(f'{name}: neither a file nor the name of published weights; {hint}`{LIST}` prints the names')
+        hint = ' '.join(filter(None, (did_you_mean(name, table), f'`{LIST}` prints the names')))
+        raise InputError(f'{name}: neither a file nor the name of published weights; {hint}')
     return table[name]
 
 
-def fetch(weights: Download, mirror: str | None = None) -> Path:
+def fetch(weights: Published, mirror: str | None = None) -> Path:
     """Return the file of published weights in the cache folder, after bringing it there if it is absent.
 
     Args:
@@ -115,7 +103,7 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
         yield
 
 
-def _bring(weights: Download, path: Path, mirror: str | None) -> None:
+def _bring(weights: Published, path: Path, mirror: str | None) -> None:
     """Put the file of published weights at `path`, whole and checked or not at all."""
     partial = path.with_name(f'.{path.name}.part')
     folder = Path(mirror) if mirror and '://' not in mirror else None
@@ -138,7 +126,7 @@ def _bring(weights: Download, path: Path, mirror: str | None) -> None:
     print(f'{weights.name}: {path}, {path.stat().st_size / 1e6:.1f} MB, {checked}', file=sys.stderr)
 
 
-def _find_fault(path: Path, weights: Download) -> str | None:
+def _find_fault(path: Path, weights: Published) -> str | None:
     """Return what is wrong with a file that should be the published one."""
     content = path.read_bytes()
     if content[:1024].lstrip().lower().startswith((b'<!doctype html', b'<html')):

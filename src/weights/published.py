@@ -19,17 +19,17 @@ COURSES_FILES = 'https://download.mindspore.cn/vision/litehrnet/ckpts/'
 
 @dataclass(frozen=True)
 class Published:
-    """One file of published weights.
+    """One published file: of weights, or of a people detector.
 
     Attributes:
-        name: what users call it: its source and its model configuration.
-        model_config: the model configuration it is for.
+        name: what users call it; of weights, its source and its model configuration.
+        model_config: the model configuration that weights are for; empty for a detector.
         url: where it is downloaded from.
         file: its name in the cache folder and in a mirror.
         sha256: the beginning of its SHA-256; empty where none is published.
         score: as its source says, with the conditions.
         source: the repository that publishes it.
-        licence: of the weights.
+        licence: of the file.
     """
 
     name: str

@@ -16,9 +16,9 @@ import pytest
 from src.common.errors import InputError
 from src.prediction.detectors import find_detector
 from src.prediction.onnx_detector import OnnxDetector
-from src.prediction.published_detectors import DETECTORS, PublishedDetector
+from src.prediction.published_detectors import DETECTORS
 from src.weights.download import MIRROR
-from src.weights.published import PUBLISHED
+from src.weights.published import PUBLISHED, Published
 from tests.prediction import onnx_files
 from tests.prediction.onnx_files import Thing, save
 
@@ -33,7 +33,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PublishedDetector]:
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Published]:
     """A detector in the table, as a zip file on a server; the cache is empty."""
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     monkeypatch.setenv('no_proxy', '*')
@@ -46,14 +46,14 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publi
     handler = functools.partial(Quiet, directory=str(tmp_path / 'served'))
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        detector = PublishedDetector('mine', f'http://127.0.0.1:{server.server_port}/{file.name}', file.name, 'AP 1',
-                                     'here', sha256=hashlib.sha256(file.read_bytes()).hexdigest()[:8])
+        detector = Published('mine', '', f'http://127.0.0.1:{server.server_port}/{file.name}', file.name,
+                             hashlib.sha256(file.read_bytes()).hexdigest()[:8], 'AP 1', 'here')
         monkeypatch.setitem(DETECTORS, 'mine', detector)
         yield detector
         server.shutdown()
 
 
-def test_a_name_is_downloaded_once(published: PublishedDetector, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_name_is_downloaded_once(published: Published, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     detect = find_detector('mine', 0.3)
     assert isinstance(detect, OnnxDetector) and detect.family.name == 'YOLOX with NMS'
     np.testing.assert_allclose(detect.predict(PICTURE), [[20, 16, 40, 64, 0.9]], rtol=1e-5)
@@ -63,7 +63,7 @@ def test_a_name_is_downloaded_once(published: PublishedDetector, tmp_path: Path,
     assert find_detector('mine', 0.95).predict(PICTURE).shape == (0, 5)
 
 
-def test_another_file_than_the_published_one(published: PublishedDetector, tmp_path: Path) -> None:
+def test_another_file_than_the_published_one(published: Published, tmp_path: Path) -> None:
     (tmp_path / 'served' / published.file).write_bytes(b'another')
     with pytest.raises(InputError, match=f'its SHA-256 begins with .*, the published one with {published.sha256}'):
         find_detector('mine', 0.3)
