@@ -12,14 +12,17 @@ NAIVE_18 = dict(module='NAIVE', stage_modules=(2, 4, 2), stage_channels=(30, 60,
 WIDER_NAIVE_18 = dict(module='NAIVE', stage_modules=(2, 4, 2), stage_channels=(40, 80, 160, 320))
 
 IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+SHIFT = dict(type='TopDownRandomShiftBboxCenter', shift_factor=0.16, prob=0.3)
 HALF_BODY = dict(type='TopDownHalfBodyTransform', num_joints_half_body=8, prob_half_body=0.3)
 
 
-def train_pipeline(sigma: float, *, half_body: bool, rotation: float, zoom: float) -> list[dict[str, Any]]:
+def train_pipeline(sigma: float, *, shift: bool, half_body: bool, rotation: float,
+                   zoom: float) -> list[dict[str, Any]]:
     """Return augmentation and Gaussian targets; arguments as for `base_config`."""
     return [
         dict(type='LoadImageFromFile'),
         dict(type='TopDownGetBboxCenterScale', padding=1.25),
+        *([dict(SHIFT)] if shift else []),
         dict(type='TopDownRandomFlip', flip_prob=0.5),
         *([dict(HALF_BODY)] if half_body else []),
         dict(type='TopDownGetRandomScaleRotation', rot_factor=rotation, scale_factor=zoom),
@@ -44,8 +47,8 @@ def val_pipeline() -> list[dict[str, Any]]:
 
 
 def base_config(network: dict[str, Any], data: dict[str, Any], *, image_size: tuple[int, int], sigma: float = 2,
-                batch_size: int = 64, half_body: bool, rotation: float = 30, zoom: float = 0.25, boxes: str, nms: str,
-                decoding: str = 'default') -> dict[str, Any]:
+                batch_size: int = 64, shift: bool = True, half_body: bool, rotation: float = 30, zoom: float = 0.25,
+                boxes: str, nms: str, decoding: str = 'default') -> dict[str, Any]:
     """Return the configuration of one model.
 
     Args:
@@ -54,6 +57,7 @@ def base_config(network: dict[str, Any], data: dict[str, Any], *, image_size: tu
         image_size: (width, height) of the crop in pixels; heatmaps are a quarter of it.
         sigma: of the Gaussian targets, heatmap pixels.
         batch_size: samples per device.
+        shift: whether to move the window at random; MMPose does so in all sets but MPII.
         half_body: whether to use half-body augmentation.
         rotation, zoom: spread of the random rotations, in degrees, and of the random sizes.
         boxes: the default of evaluation: 'det' or 'gt'.
@@ -65,14 +69,14 @@ def base_config(network: dict[str, Any], data: dict[str, Any], *, image_size: tu
     return dict(
         model=dict(network, num_joints=len(names) if names else None),
         data=dict(data, image_size=image_size, heatmap_size=(width // 4, height // 4)),
-        train_pipeline=train_pipeline(sigma, half_body=half_body, rotation=rotation, zoom=zoom),
+        train_pipeline=train_pipeline(sigma, shift=shift, half_body=half_body, rotation=rotation, zoom=zoom),
         val_pipeline=val_pipeline(),
         train=dict(
             epochs=210, batch_size=batch_size, optimizer='AdamWeightDecay', schedule='step', lr_steps=(170, 200),
             lr_gamma=0.1, warmup_steps=500, warmup_ratio=0.001),
         eval=dict(
-            boxes=boxes, score_threshold=0.0, batch_size=32, flip_test=True, shift_heatmap=True, decoding=decoding,
-            blur_kernel=6 * round(sigma) - 1, visibility_threshold=0.2, nms=nms, oks_threshold=0.9,
+            boxes=boxes, score_threshold=0.0, batch_size=32, flip_test=True, shift_heatmap=None, decoding=decoding,
+            blur_kernel=min(11, 6 * round(sigma) - 1), visibility_threshold=0.2, nms=nms, oks_threshold=0.9,
             backend='auto'),
         # Selected by experiment_cfg['recipe']; each entry overrides a key of experiment_cfg or, dotted, of this dict.
         recipes=dict(

@@ -31,4 +31,6 @@ DATA = dict(
 
 def mpii_config(network: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration of one model at 256x256; `network` is one of the network dicts of `configs.base`."""
-    return base_config(network, DATA, image_size=(256, 256), half_body=False, boxes='gt', nms='none')
+    config = base_config(network, DATA, image_size=(256, 256), shift=False, half_body=False, boxes='gt', nms='none')
+    config['recipes']['paper']['train.batch_size'] = 32
+    return config

@@ -148,6 +148,8 @@ def resolve(given: dict[str, str], dotted: dict[str, str],
             settings['model']['num_joints'] = None
         if key == 'data.image_size':
             settings['data']['heatmap_size'] = None
+        if key == 'eval.decoding':
+            settings['eval']['shift_heatmap'] = None
     apply(settings, chosen, f'{name}, recipe {recipe}: ')
     apply(settings, {**given, **dotted}, '--', text=True)
     for key, setting in EXPERIMENT.items():
@@ -179,12 +181,16 @@ def check_model_config(name: str, saved: str, given: bool, file: str) -> None:
 
 
 def fill_derived(experiment: dict[str, Any], config: dict[str, Any]) -> None:
-    """Fill in, in place, what follows from other entries: `data.heatmap_size`, all of `data.info`, `model.num_joints`.
+    """Fill in, in place, what follows from other entries.
+
+    These are `data.heatmap_size`, all of `data.info`, `model.num_joints` and `eval.shift_heatmap`.
 
     Raises:
         InputError: no file names the keypoints, or `model.num_joints` is another number.
     """
-    data, model = config['data'], config['model']
+    data, model, evaluation = config['data'], config['model'], config['eval']
+    if evaluation['shift_heatmap'] is None:  # in UDP's coordinates they are aligned as they are
+        evaluation['shift_heatmap'] = evaluation['decoding'] != 'udp'
     data['heatmap_size'] = tuple(n // 4 for n in data['image_size'])
     files = [Path(experiment['data_root']) / data[f'{split}_annotations'] for split in ('train', 'val')]
     data['info'] = resolve_info(data['info'], files)

@@ -69,12 +69,39 @@ def test_the_seeds_training() -> None:
     ('litehrnet_18_coco_256x192', (192, 256), (48, 64), 2, 64, 11),
     ('tinypose_128x96', (96, 128), (24, 32), 1, 64, 5),
     ('litehrnet_18_wholebody_hand_256x256', (256, 256), (64, 64), 2, 32, 11),
-    ('litehrnet_30_coco_384x288', (288, 384), (72, 96), 3, 32, 17)])
+    ('litehrnet_30_coco_384x288', (288, 384), (72, 96), 3, 32, 11)])
 def test_sizes_belong_together(name: str, size, heatmap, sigma: int, batch: int, kernel: int) -> None:
     _, config = settings('--model_config', name)
     assert config['data']['image_size'] == size and config['data']['heatmap_size'] == heatmap
     assert step(config['train_pipeline'], 'TopDownGenerateTarget')['sigma'] == sigma
     assert config['train']['batch_size'] == batch and config['eval']['blur_kernel'] == kernel
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_windows_are_shifted_at_random_but_for_mpii(name: str) -> None:
+    _, config = settings('--model_config', name)
+    shifts = [step for step in config['train_pipeline'] if step['type'] == 'TopDownRandomShiftBboxCenter']
+    assert shifts == ([] if 'mpii' in name else [
+        dict(type='TopDownRandomShiftBboxCenter', shift_factor=0.16, prob=0.3)])
+    assert not any('Shift' in step['type'] for step in config['val_pipeline'])
+
+
+def test_mirrored_heatmaps_are_shifted_unless_decoding_is_udp(tmp_path: Path) -> None:
+    def shift(*argv: str) -> bool:
+        return settings(*argv)[1]['eval']['shift_heatmap']
+
+    assert shift() is True and shift('--eval.decoding', 'dark') is True
+    assert shift('--eval.decoding', 'udp') is False
+    assert shift('--eval.decoding', 'udp', '--eval.shift_heatmap', 'true') is True
+    saved = tmp_path / 'config.json'
+    experiment, config = settings()
+    saved.write_text(json.dumps(dict(experiment=experiment, config=config)))
+    assert shift('--config', str(saved)) is True and shift('--config', str(saved), '--eval.decoding', 'udp') is False
+
+
+def test_the_authors_batch_of_mpii() -> None:
+    assert settings('--model_config', 'litehrnet_30_mpii_256x256')[1]['train']['batch_size'] == 64
+    assert settings('--model_config', 'litehrnet_30_mpii_256x256', '--recipe', 'paper')[1]['train']['batch_size'] == 32
 
 
 @pytest.mark.parametrize('name', CONFIGS)

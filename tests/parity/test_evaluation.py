@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,8 +130,19 @@ def test_figures_of_other_boxes_and_decodings(weights: Path, goldens: Path, expe
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(('boxes', 'ap'), [('gt', 0.5670), ('det', 0.5436)])
-def test_sports_photographs(weights: Path, lspet: Path, tmp_path: Path, boxes: str, ap: float) -> None:
-    found = run(weights, lspet, tmp_path, '--boxes', boxes)
+@pytest.mark.parametrize(('boxes', 'smaller', 'ap'), [('gt', 0, 0.5670), ('gt', 1, 0.5719), ('det', 0, 0.5436)])
+def test_sports_photographs(weights: Path, lspet: Path, tmp_path: Path, boxes: str, smaller: int, ap: float) -> None:
+    """The reference's 0.572 is that of MMPose below 0.28, which makes annotated boxes a pixel smaller."""
+    root = tmp_path / 'data'
+    shutil.copytree(lspet / 'annotations', root / 'annotations')
+    for name in ('val2017', 'person_detection_results'):
+        (root / name).symlink_to(lspet / name)
+    file = root / 'annotations' / 'person_keypoints_val2017.json'
+    truth = json.loads(file.read_text())
+    for person in truth['annotations']:
+        x, y, width, height = person['bbox']
+        person['bbox'] = x, y, width - smaller, height - smaller
+    file.write_text(json.dumps(truth))
+    found = run(weights, root, tmp_path, '--boxes', boxes)
     print({name: round(found.metrics[name], 4) for name in METRICS}, found.metrics['boxes_evaluated'])
     assert found.metrics['AP'] == pytest.approx(ap, abs=5e-4)

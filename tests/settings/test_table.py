@@ -20,7 +20,8 @@ def test_every_entry_of_every_configuration_is_in_the_table_and_of_its_type() ->
         config = load_model_config(name)
         del config['recipes']
         for key, value in flatten(config).items():
-            assert accept(value, CONFIGURATION[key].kind) == value, (name, key)
+            setting = CONFIGURATION[key]
+            assert (value is None and setting.optional) or accept(value, setting.kind) == value, (name, key)
             found[key] = value
         required = {key for key, setting in CONFIGURATION.items() if not setting.optional}
         assert required <= flatten(config).keys(), name
