@@ -16,7 +16,7 @@ from pathlib import Path
 from src.common.compat import describe
 from src.common.errors import run
 from src.common.files import atomic_path, require_writable
-from src.config import parse, require_checkpoint, results_folder, uses_kernels
+from src.config import crops_remark, parse, require_checkpoint, results_folder, uses_kernels
 from src.cpu.cells import accelerate
 from src.deployment.fold import fold_batch_norm
 from src.mmpose.evaluation import write_results
@@ -62,8 +62,8 @@ def main(argv: list[str] | None = None) -> int:
     if config['data']['type'] == 'coco':
         conditions.update(nms=settings['nms'], backend=settings['backend'])
     logger.info(f'{checkpoint}: {len(dataset)} boxes, {", ".join(f"{k} {v}" for k, v in conditions.items())}')
-    if dataset.remarks:
-        logger.info(dataset.remarks)
+    for remark in filter(None, (crops_remark(checkpoint, config), dataset.remarks)):
+        logger.info(remark)
     began = time.time()
     predictions = predict(forward_of(network), dataset, settings, experiment['workers'])
     rate = len(dataset) / (time.time() - began)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from src.common.compat import describe
 from src.common.errors import InputError, run
-from src.config import parse, require_checkpoint, results_folder
+from src.config import crops_remark, parse, require_checkpoint, results_folder
 from src.deployment.export import COLOURS, FORMATS, export_network
 from src.deployment.fold import fold_batch_norm
 from src.settings.build import build_network
@@ -50,6 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     set_device(experiment['device'], experiment['device_id'], cpu_threads=experiment['cpu_threads'])
     logger = get_logger()
     logger.info(describe(experiment['device']))
+    if remark := crops_remark(checkpoint, config):
+        logger.info(remark)
     network = build_network(config)
     load_network(network, checkpoint)
     fold_batch_norm(network)

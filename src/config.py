@@ -18,8 +18,9 @@ from typing import Any
 from src.common.errors import InputError
 from src.common.inputs import load_json
 from src.mmpose.own_data import resolve_info
+from src.mmpose.pipeline import Compose
 from src.settings.checks import check, check_entries
-from src.settings.overrides import apply, flatten, nearest, pairs
+from src.settings.overrides import apply, flatten, nearest, pairs, restore
 from src.settings.table import CONFIGURATION, EXPERIMENT
 from src.weights.download import locate
 from src.weights.published import find_published, weights_folder
@@ -226,6 +227,18 @@ def require_checkpoint(given: str | None, experiment: dict[str, Any]) -> Path:
         raise InputError(f'{path}: no such checkpoint; train first (same --experiment_tag and --model_config) or pass '
                          '--checkpoint FILE')
     return path
+
+
+def crops_remark(checkpoint: Path, config: dict[str, Any]) -> str:
+    """Return a remark where the settings that training left beside a checkpoint cut other crops, else ''."""
+    file = checkpoint.with_name('config.json')
+    if not file.is_file():
+        return ''
+    trained = restore(read_saved(file)['config'])
+    same = (Compose(trained['val_pipeline']).steps, trained['data']['image_size']) == (
+        Compose(config['val_pipeline']).steps, config['data']['image_size'])
+    return '' if same else (f'{checkpoint}: trained with another val_pipeline or data.image_size than these settings '
+                            f'have; --config {file} has the same')
 
 
 def results_folder(checkpoint: Path, experiment: dict[str, Any]) -> Path:

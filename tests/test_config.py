@@ -13,6 +13,7 @@ from src.common.errors import InputError
 from src.config import (
     ROOT,
     checkpoint_folder,
+    crops_remark,
     experiment_cfg,
     final_checkpoint,
     load_model_config,
@@ -367,3 +368,16 @@ config['model']['num_joints'] = None
     found = resolve({'model_config': str(file)}, {})[1]
     assert found['model']['num_joints'] == 2 and found['data']['info']['name'] == 'mice'
     assert json.loads(json.dumps(found['data']['info']))['skeleton'] == [[0, 1]]
+
+
+def test_other_crops_than_the_trainings_are_remarked_upon(tmp_path: Path) -> None:
+    experiment, trained = settings()
+    checkpoint = tmp_path / 'best.ckpt'
+    assert crops_remark(checkpoint, trained) == ''
+    (tmp_path / 'config.json').write_text(json.dumps(dict(experiment=experiment, config=trained)))
+    assert crops_remark(checkpoint, trained) == ''
+    assert crops_remark(checkpoint, settings('--eval.decoding', 'dark', '--train.epochs', '3')[1]) == ''
+    assert crops_remark(checkpoint, settings('--val_pipeline.TopDownGetBboxCenterScale.padding', '1.25')[1]) == ''
+    for changed in (['--val_pipeline.TopDownAffine.use_udp', 'true'], ['--data.image_size', '288,384']):
+        remark = crops_remark(checkpoint, settings(*changed)[1])
+        assert str(checkpoint) in remark and f'--config {tmp_path / "config.json"}' in remark
