@@ -255,7 +255,7 @@ def _add_annotation(found: Annotations, number: int, entry: dict[str, Any], info
         return
     if not (info.use_area and 0 < area < math.inf):
         area = AREA_PER_BOX * box[2] * box[3]
-        found.mended['areas (0.53 of the box)'] += person and info.use_area
+        found.mended['areas (0.53 of the box)'] += person and info.use_area and not info.parts  # parts have none
     found.mended['values of num_keypoints (counted from the labels)'] += not in_crowdpose and listed not in (
         None, labelled.sum())
     annotation = Annotation(number, entry['id'], entry['image_id'], category, keypoints, box, area, crowd)

@@ -221,7 +221,7 @@ def test_each_valid_hand_is_a_person_of_its_own(tmp_path: Path) -> None:
     assert [p.box.tolist() for p in found.persons] == [[8, 9, 25, 36]] * 2 + [[3, 5, 4, 4]]
     assert [p.keypoints.ravel().tolist() for p in found.persons] == [POINTS, POINTS, moved]
     assert [p.area for p in found.persons] == pytest.approx([0.53 * 25 * 36] * 2 + [0.53 * 16]), "not the person's"
-    assert [a.id for a in found.ignored] == ['9 lefthand'] and not found.omitted
+    assert [a.id for a in found.ignored] == ['9 lefthand'] and not found.remarks
 
 
 def test_a_file_without_hands_has_them_as_persons(tmp_path: Path) -> None:
