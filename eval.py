@@ -1,4 +1,4 @@
-"""Evaluates a checkpoint: COCO's keypoint scores, or PCKh on MPII.
+"""Evaluates a checkpoint: COCO's keypoint scores, PCK, AUC, EPE or NME (eval.metrics), or PCKh on MPII.
 
     python eval.py --device CPU --boxes gt
 
@@ -24,6 +24,9 @@ from src.settings.build import build_dataset, build_network
 from src.test_utils import forward_of, predict, select_persons
 from src.utils import get_logger, set_device
 from src.weights.checkpoint import load_network
+
+# What the figures of a metric hold for, beside what all do.
+CONDITIONS = (('AP', 'nms'), ('AP', 'backend'), ('PCK', 'pck_threshold'), ('NME', 'nme_keypoints'))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,7 +63,8 @@ def main(argv: list[str] | None = None) -> int:
     conditions = {'boxes': boxes, 'flip_test': settings['flip_test'] and dataset.info.can_flip,
                   'decoding': settings['decoding']}
     if config['data']['type'] == 'coco':
-        conditions.update(nms=settings['nms'], backend=settings['backend'])
+        conditions.update({key: settings[key] for metric, key in CONDITIONS if metric in settings['metrics']})
+        conditions.update({} if dataset.info.use_area else {'use_area': False})
     logger.info(f'{checkpoint}: {len(dataset)} boxes, {", ".join(f"{k} {v}" for k, v in conditions.items())}')
     for remark in filter(None, (crops_remark(checkpoint, config), dataset.remarks)):
         logger.info(remark)
@@ -71,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     write_results(results, results_file)
     logger.info(f'{results_file}: {len(results)} persons after NMS; {rate:.1f} boxes/s with compilation')
 
-    scores = dataset.evaluate(predictions, results, settings['backend'])
+    scores = dataset.evaluate(predictions, results, settings)
     with atomic_path(metrics_file) as path:
         path.write_text(json.dumps({**scores, **conditions, 'model_config': experiment['model_config'],
                                     'checkpoint': str(checkpoint), 'boxes_evaluated': len(dataset)}, indent=1))

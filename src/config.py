@@ -137,6 +137,10 @@ def resolve(given: dict[str, str], dotted: dict[str, str],
     config = load_model_config(name)
     recipes = {'seed': {}, **config.pop('recipes', {})}
     check_entries(config, name)
+    for key, setting in CONFIGURATION.items():
+        if setting.default is not None:
+            section, _, entry = key.partition('.')
+            config[section].setdefault(entry, setting.default)
     settings.update(config)
     apply(settings, flatten(config), f'{name}: ')
     apply(settings, flatten(saved['config']), f'{file}: ')

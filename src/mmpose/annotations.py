@@ -6,9 +6,13 @@ The format is that of https://cocodataset.org/#format-data. The rules, where fil
 - Persons are the annotations of the categories whose keypoints are the model's; others are omitted.
 - How many keypoints are labelled is counted from the labels, whatever num_keypoints says.
 - A person whose box is absent or empty, or lies outside the image, gets that of the labelled keypoints; one whose area
-  is absent or not positive gets 0.53 of its box, as xtcocotools has it for data sets without areas.
+  is absent or not positive gets 0.53 of its box, as xtcocotools has it for data sets without areas; where the model's
+  keypoints say that areas do not count, everyone does.
 - People without labelled keypoints, and crowds, are no persons to find: as in COCO's scoring, who is found there is
-  neither right nor wrong. Without a box they are omitted.
+  neither right nor wrong. Without a box they are omitted. The same goes in CrowdPose's files for people of whom no
+  keypoint is in view, whose num_keypoints is 0 there.
+- Where the model's keypoints are those of parts of COCO-WholeBody (hands, say), and the file has these, each part that
+  it says is valid takes the place of a person.
 - Ids may be any numbers or texts. Images and annotations have numbers of our own, from 1, for the scoring backends,
   which take the file's ids for truth values, array entries and sort keys.
 """
@@ -42,10 +46,12 @@ class Image:
         number: ours, from 1.
         file_name: below the image folder, with slashes.
         size: (width, height) in pixels; None where the file does not say.
+        crowd_index: CrowdPose's measure of how crowded it is, in [0, 1]; None in other files.
     """
     number: int
     file_name: str
     size: tuple[float, float] | None
+    crowd_index: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Annotation:
 
     Attributes:
         number: ours, from 1.
-        id: the file's, as image_id and category_id are.
+        id: the file's, as image_id and category_id are; of a part with its name.
         keypoints: float64 (K, 3) x, y in pixels, label (0: not labelled).
         box: float64 (4,) x, y, width, height in pixels, as the file has it: not cut to the image.
         area: in square pixels.
@@ -132,8 +138,11 @@ def read_annotations(file: Path, info: DatasetInfo) -> Annotations:
         raise InputError(f"{file}: a list, as MPII's annotations are; give keypoint annotations in COCO's format")
     with as_input_error(file, 'the file'):
         images = _by_id(file, 'image', content['images'])
-        entries = _by_id(file, 'annotation', content.get('annotations', ()))
-        found = Annotations(file, {}, _person_categories(file, content.get('categories', ()), entries, info))
+        whole = _by_id(file, 'annotation', content.get('annotations', ()))
+        entries = _split(whole, info.parts)
+        # The categories' keypoints are those of whole persons.
+        categories = content.get('categories', ()) if entries is whole else ()
+        found = Annotations(file, {}, _person_categories(file, categories, entries, info))
     # COCO's scoring goes by the ids where scores are equal; texts have no order but the file's.
     ids = sorted(images) if all(type(image_id) is int for image_id in images) else images
     order = {image_id: number for number, image_id in enumerate(ids, 1)}
@@ -142,7 +151,7 @@ def read_annotations(file: Path, info: DatasetInfo) -> Annotations:
             found.images[image_id] = _read_image(entry, order[image_id], found.mended)
     for number, (name, entry) in enumerate(entries.items(), 1):
         with as_input_error(file, f'annotation {name}'):
-            _add_annotation(found, number, entry, info.num_joints)
+            _add_annotation(found, number, entry, info)
     return found
 
 
@@ -154,6 +163,16 @@ def _by_id(file: Path, kind: str, entries: Iterable[dict[str, Any]]) -> dict[Any
                 raise InputError(f'{file}: duplicate {kind} id {entry["id"]!r}; give each an id of its own')
             found[entry['id']] = entry
     return found
+
+
+def _split(entries: dict[Any, dict[str, Any]], parts: Sequence[str]) -> dict[Any, dict[str, Any]]:
+    """Return an entry for each valid part of each person; the entries themselves where none of them has such parts."""
+    if not any(f'{part}_kpts' in entry for entry in entries.values() for part in parts):
+        return entries
+    return {f'{name} {part}': dict({key: entry[key] for key in ('image_id', 'category_id', 'iscrowd') if key in entry},
+                                   id=f'{name} {part}', keypoints=entry[f'{part}_kpts'], bbox=entry.get(f'{part}_box'))
+            for name, entry in entries.items() for part in parts
+            if f'{part}_kpts' in entry and entry.get(f'{part}_valid', True)}
 
 
 def _person_categories(file: Path, categories: Sequence[dict[str, Any]], entries: dict[Any, dict[str, Any]],
@@ -209,20 +228,22 @@ def _read_image(entry: dict[str, Any], number: int, mended: Counter[str]) -> Ima
     known = 0 < width < math.inf and 0 < height < math.inf
     if not known:
         mended['image sizes (taken from the images)'] += 1
-    return Image(number, name, (width, height) if known else None)
+    crowd_index = entry.get('crowdIndex')
+    return Image(number, name, (width, height) if known else None, None if crowd_index is None else float(crowd_index))
 
 
-def _add_annotation(found: Annotations, number: int, entry: dict[str, Any], count: int) -> None:
-    """Read an annotation of `count` keypoints into the persons or those ignored, or count it among the omitted."""
+def _add_annotation(found: Annotations, number: int, entry: dict[str, Any], info: DatasetInfo) -> None:
+    """Read an annotation into the persons or those ignored, or count it among the omitted."""
     if entry['image_id'] not in found.images:
         raise InputError(f'{found.file}: annotation {entry["id"]!r}: image {entry["image_id"]!r} is not in the file')
     category = entry.get('category_id', found.categories[0])
     if category not in found.categories:
         found.omitted['annotations of other categories'] += 1
         return
-    keypoints, size = read_keypoints(entry.get('keypoints'), count), found.images[entry['image_id']].size
-    labelled, crowd = keypoints[:, 2] > 0, bool(int(entry.get('iscrowd') or 0))
-    person = bool(labelled.any()) and not crowd
+    keypoints, image = read_keypoints(entry.get('keypoints'), info.num_joints), found.images[entry['image_id']]
+    labelled, crowd, listed = keypoints[:, 2] > 0, bool(int(entry.get('iscrowd') or 0)), entry.get('num_keypoints')
+    in_crowdpose, size = image.crowd_index is not None, image.size  # there only keypoints in view are listed
+    person = bool(labelled.any()) and not crowd and not (in_crowdpose and listed == 0)
     box, area = read_box(entry.get('bbox')), float(entry.get('area') or 0)
     if labelled.any() and not _is_inside(box, size):
         low, high = keypoints[labelled, :2].min(0), keypoints[labelled, :2].max(0)
@@ -232,10 +253,10 @@ def _add_annotation(found: Annotations, number: int, entry: dict[str, Any], coun
     if box is None:
         found.omitted['annotations without a usable box'] += 1
         return
-    if not 0 < area < math.inf:
+    if not (info.use_area and 0 < area < math.inf):
         area = AREA_PER_BOX * box[2] * box[3]
-        found.mended['areas (0.53 of the box)'] += person
-    found.mended['values of num_keypoints (counted from the labels)'] += entry.get('num_keypoints') not in (
+        found.mended['areas (0.53 of the box)'] += person and info.use_area and not info.parts  # parts have none
+    found.mended['values of num_keypoints (counted from the labels)'] += not in_crowdpose and listed not in (
         None, labelled.sum())
     annotation = Annotation(number, entry['id'], entry['image_id'], category, keypoints, box, area, crowd)
     (found.persons if person else found.ignored).append(annotation)

@@ -15,6 +15,7 @@ import numpy as np
 
 from src.common.errors import InputError
 from src.common.inputs import as_input_error, load_json, require_exists
+from src.mmpose import distance_metrics
 from src.mmpose.annotations import Annotation, read_annotations, read_box, remark
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.evaluation import Predictions, evaluate
@@ -158,37 +159,53 @@ class CocoDataset(TopDownDataset):
         self.annotations = read_annotations(Path(annotation_file), info)
         self._image_dir = require_exists(Path(image_dir))
         self.remarks, self.annotated = self.annotations.remarks, bool(self.annotations.persons)
-        self._detected = detection_file is not None
-        if self._detected:
-            self._add_detections(Path(detection_file), score_threshold)
-        else:
+        # MMPose cuts the boxes of persons to the image, and takes those of hands and faces as they are.
+        self._cut = detection_file is None and not info.parts
+        if detection_file is None:
             self._add_persons()
+        else:
+            self._add_detections(Path(detection_file), score_threshold)
 
     def load(self, index: int, image: np.ndarray | None = None) -> dict[str, Any]:
         """Return a copy of a record with its image, see `TopDownDataset.load`; the image's size is checked."""
         results = super().load(index, image)
         if 'img' in results:
             self.annotations.check_size(results['image_id'], results['img'], results['image_file'])
-            if not self._detected and self.annotations.images[results['image_id']].size is None:
+            if self._cut and self.annotations.images[results['image_id']].size is None:
                 height, width = results['img'].shape[:2]
                 results['bbox'] = np.array(clip_box(results['bbox'], width, height) or results['bbox'], np.float64)
         return results
 
-    def evaluate(self, predictions: Predictions, results: list[dict[str, Any]], backend: str) -> dict[str, float]:
-        """Return COCO's ten scores of the results made of the predictions; {} where nobody is annotated."""
-        if not self.annotated:
-            return {}
-        return evaluate(results, self.annotations, sigmas=np.array(self.info.sigmas), backend=backend)
+    def evaluate(self, predictions: Predictions, results: list[dict[str, Any]],
+                 settings: dict[str, Any]) -> dict[str, float]:
+        """Return the figures that `eval.metrics` asks for, AP's first; {} where nobody is annotated.
+
+        Args:
+            predictions: of all records; these are annotated persons where other metrics than AP are asked for.
+            results: COCO results made of the predictions, for AP, which stands for all of COCO's scores.
+            settings: the `eval` section of a configuration.
+        """
+        metrics = settings['metrics'] if self.annotated else ()
+        scores = evaluate(results, self.annotations, sigmas=np.array(self.info.sigmas),
+                          backend=settings['backend']) if 'AP' in metrics else {}
+        if set(metrics) - {'AP'}:
+            joints, visible, boxes = (np.stack([record[key] for record in self.records])
+                                      for key in ('joints_3d', 'joints_3d_visible', 'bbox'))
+            found = distance_metrics.evaluate(
+                predictions.keypoints[..., :2], joints[..., :2], visible[..., 0], boxes,
+                pck_threshold=settings['pck_threshold'], nme_keypoints=settings['nme_keypoints'])
+            scores.update((metric, found[metric]) for metric in metrics if metric != 'AP')
+        return scores
 
     def _add_persons(self) -> None:
-        """Add the annotated persons, ordered by image and then as in the file, their boxes cut to the image."""
+        """Add the annotated persons, ordered by image and then as in the file; boxes, unless of parts, cut to it."""
         groups: dict[Any, list[Annotation]] = {image_id: [] for image_id in self.annotations.images}
         for person in self.annotations.persons:
             groups[person.image_id].append(person)
         for image_id, group in groups.items():
             size = self.annotations.images[image_id].size
             for number, person in enumerate(group):
-                box = clip_box(person.box.tolist(), *size) if size else person.box
+                box = clip_box(person.box.tolist(), *size) if size and self._cut else person.box
                 joints, visible = np.zeros((2, self.info.num_joints, 3), np.float32)
                 joints[:, :2], visible[:, :2] = person.keypoints[:, :2], np.clip(person.keypoints[:, 2:], 0, 1)
                 self._add(image_id, person.category_id, number, box, 1.0, joints, visible)

@@ -8,6 +8,11 @@ import numpy as np
 
 from src.common.errors import InputError
 
+PARTS = ('lefthand', 'righthand', 'face', 'foot')  # of a person in COCO-WholeBody's files
+# What follows from the names of MMPose's data sets: the parts they are of, and those scored without areas.
+MMPOSE_PARTS = {'coco_wholebody_hand': ('lefthand', 'righthand'), 'coco_wholebody_face': ('face',)}
+MMPOSE_WITHOUT_AREAS = ('aic', 'crowdpose', 'mhp')
+
 
 @dataclass(frozen=True)
 class DatasetInfo:
@@ -21,6 +26,8 @@ class DatasetInfo:
         sigmas: K OKS falloffs, as fractions of the square root of the person's area.
         upper_body: Keypoints of the upper half of the body, for the half-body augmentation.
         unpaired_sides: Names of a side whose mirror partner is unknown. While there are any nothing is mirrored.
+        parts: Those of `PARTS` that these are the keypoints of: in files with COCO-WholeBody's keys each is a person.
+        use_area: Whether OKS goes by the annotated areas; otherwise by 0.53 of the boxes.
     """
     name: str
     joint_names: tuple[str, ...]
@@ -29,6 +36,8 @@ class DatasetInfo:
     sigmas: tuple[float, ...]
     upper_body: tuple[int, ...]
     unpaired_sides: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    use_area: bool = True
 
     @property
     def num_joints(self) -> int:
@@ -75,7 +84,8 @@ class DatasetInfo:
             info = cls(str(values['name']), tuple(values['joint_names']),
                        *(tuple((int(a), int(b)) for a, b in values[key]) for key in ('flip_pairs', 'skeleton')),
                        tuple(map(float, values['sigmas'])), tuple(map(int, values['upper_body'])),
-                       tuple(map(str, values.get('unpaired_sides', ()))))
+                       *(tuple(map(str, values.get(key, ()))) for key in ('unpaired_sides', 'parts')),
+                       values.get('use_area', True))
         except (TypeError, ValueError) as error:
             raise InputError(f'dataset_info {values["name"]!r}: {error}; '
                              'give lists of names, pairs or numbers') from error
@@ -83,6 +93,9 @@ class DatasetInfo:
         return info
 
     def _check(self) -> None:
+        if not set(self.parts) <= set(PARTS) or not isinstance(self.use_area, bool):
+            raise InputError(f'dataset_info {self.name!r}: parts {list(self.parts)} and use_area {self.use_area!r} do '
+                             f'not fit: parts takes some of {", ".join(PARTS)}, use_area true or false')
         numbers = set(range(self.num_joints))
         mirrored = [number for pair in self.flip_pairs for number in pair]
         faults = {
@@ -105,8 +118,8 @@ REQUIRED_KEYS = tuple(field.name for field in fields(DatasetInfo) if field.defau
 def from_mmpose(values: dict[str, Any]) -> dict[str, Any]:
     """Return the entries of `DatasetInfo` that an MMPose 0.x `dataset_info` gives.
 
-    They stand in its keypoint_info, skeleton_info and, unless that is empty, sigmas. Its joint_weights and colours are
-    left out: nothing here reads them.
+    They stand in its keypoint_info, skeleton_info and, unless that is empty, sigmas; parts and use_area follow from
+    its name. Its joint_weights and colours are left out: nothing here reads them.
 
     Raises:
         InputError: names the first entry that does not fit.
@@ -129,7 +142,9 @@ def from_mmpose(values: dict[str, Any]) -> dict[str, Any]:
     except (AttributeError, TypeError, ValueError) as error:
         raise InputError(f'dataset_info {name!r}: {error}; keypoint_info and skeleton_info are dicts of numbered '
                          'dicts, as in MMPose') from error
-    return {**found, **({'sigmas': values['sigmas']} if values.get('sigmas') else {})}
+    return {**found, **({'sigmas': values['sigmas']} if values.get('sigmas') else {}),
+            **({'parts': MMPOSE_PARTS[name]} if name in MMPOSE_PARTS else {}),
+            **({'use_area': False} if name in MMPOSE_WITHOUT_AREAS else {})}
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import io
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.nms import oks_nms, soft_oks_nms
 
 METRICS = ('AP', 'AP50', 'AP75', 'APM', 'APL', 'AR', 'AR50', 'AR75', 'ARM', 'ARL')
+# AP of CrowdPose's images by their crowdIndex, from the first number to below the second, as xtcocotools, and with it
+# MMPose's figures, have it; the paper (Li et al., CVPR 2019) has 0.1 in place of 0.2.
+CROWDING = {'AP_easy': (-math.inf, 0.2), 'AP_medium': (0.2, 0.8), 'AP_hard': (0.8, math.inf)}
 BACKENDS = ('xtcocotools', 'pycocotools')
 NMS = {'hard': oks_nms, 'soft': soft_oks_nms, 'none': None}
 
@@ -139,16 +143,23 @@ def evaluate(results: list[dict[str, Any]], annotations: Annotations, *, sigmas:
         backend: 'xtcocotools', 'pycocotools', or 'auto' for `default_backend`.
 
     Returns:
-        The `METRICS` in their order; all 0 where there is no result, -1 where the ground truth has nothing to find.
+        The `METRICS` in their order, then those of `CROWDING` where images have a crowdIndex; all 0 where there is no
+        result, -1 where the ground truth has nothing to find.
 
     Raises:
         InputError: the backend is unknown or not installed.
     """
     evaluator = _score(results, annotations, sigmas, backend)
+    crowded = [image for image in annotations.images.values() if image.crowd_index is not None]
     if evaluator is None:
         logging.getLogger(__name__).warning('no person was detected: all scores are 0')
-        return dict.fromkeys(METRICS, 0.0)
-    return dict(zip(METRICS, map(float, evaluator.stats)))
+        return dict.fromkeys((*METRICS, *(CROWDING if crowded else ())), 0.0)
+    scores = dict(zip(METRICS, map(float, evaluator.stats)))
+    for name, (low, high) in CROWDING.items() if crowded else ():
+        evaluator.params.imgIds = [image.number for image in crowded if low <= image.crowd_index < high]
+        _run(evaluator)
+        scores[name] = float(evaluator.stats[0])
+    return scores
 
 
 def precision_recall(results: list[dict[str, Any]], annotations: Annotations, *, sigmas: np.ndarray,
@@ -177,8 +188,9 @@ def _score(results: list[dict[str, Any]], annotations: Annotations, sigmas: np.n
     coco_class, evaluator_class = _backend(backend)
     images = {image_id: image.number for image_id, image in annotations.images.items()}
     categories = {category_id: number for number, category_id in enumerate(annotations.categories, 1)}
+    counts = {person.number: int((person.keypoints[:, 2] > 0).sum()) for person in annotations.persons}
     persons = [dict(id=person.number, image_id=images[person.image_id], category_id=categories[person.category_id],
-                    keypoints=person.keypoints.ravel().tolist(), num_keypoints=int((person.keypoints[:, 2] > 0).sum()),
+                    keypoints=person.keypoints.ravel().tolist(), num_keypoints=counts.get(person.number, 0),
                     bbox=person.box.tolist(), area=person.area, iscrowd=int(person.crowd))
                for person in sorted(annotations.persons + annotations.ignored, key=lambda person: person.number)]
     found = []
@@ -202,10 +214,19 @@ def _score(results: list[dict[str, Any]], annotations: Annotations, sigmas: np.n
         else:
             evaluator = evaluator_class(*arguments)
             evaluator.params.kpt_oks_sigmas = sigmas
+    _run(evaluator)
+    return evaluator
+
+
+def _run(evaluator: Any) -> None:
+    """Let an evaluator match, accumulate and summarise, in silence, the images of its parameters."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        # Of this type xtcocotools goes by num_keypoints, as pycocotools does, but its summary of it reads and rounds.
+        evaluator.params.iouType = 'keypoints_crowd' if type(evaluator).__module__.startswith('xt') else 'keypoints'
         evaluator.evaluate()
         evaluator.accumulate()
+        evaluator.params.iouType = 'keypoints'
         evaluator.summarize()
-    return evaluator
 
 
 def _backend(name: str) -> tuple[type, type]:

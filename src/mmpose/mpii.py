@@ -46,7 +46,8 @@ class MpiiDataset(TopDownDataset):
         # Read here, so that a missing file is told before the network runs.
         self._ground_truth = pck.load_ground_truth(truth_file, len(persons)) if truth_file else None
 
-    def evaluate(self, predictions: Predictions, results: list[dict[str, Any]], backend: str) -> dict[str, float]:
+    def evaluate(self, predictions: Predictions, results: list[dict[str, Any]],
+                 settings: dict[str, Any]) -> dict[str, float]:
         """Return PCKh of all predictions, whatever became results; see `pck.evaluate`."""
         return pck.evaluate(predictions.keypoints, predictions.bbox_ids, self._ground_truth)
 

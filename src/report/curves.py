@@ -17,7 +17,8 @@ from src.common.errors import InputError
 from src.report.charts import figure, line_look
 
 POINTS = 1000  # of a curve; longer ones are drawn by the smallest and largest values of as many pieces
-SCORES = {'AP': 'AP', 'Mean': 'PCKh@0.5 (%)'}  # the score that stands for an evaluation, and its axis
+# The scores that stand for an evaluation, and their axes.
+SCORES = {'AP': 'AP', 'Mean': 'PCKh@0.5 (%)', 'PCK': 'PCK', 'AUC': 'AUC', 'EPE': 'EPE (pixels)', 'NME': 'NME'}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from src.mmpose.coco import CocoDataset
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.mpii import MpiiDataset
 from src.model import LiteHRNet
+from src.settings.checks import check_metrics
 
 
 def build_network(config: dict[str, Any]) -> LiteHRNet:
@@ -27,8 +28,10 @@ def build_dataset(experiment: dict[str, Any], config: dict[str, Any], split: str
         boxes: 'gt' for annotated boxes, 'det' for the detector's.
 
     Raises:
-        InputError: a file is missing or of another kind.
+        InputError: a file is missing or of another kind, or the metrics of validation are not for these data.
     """
+    if split == 'val':
+        check_metrics(config, boxes)
     root, data = Path(experiment['data_root']), config['data']
     if not root.is_dir():
         raise InputError(f'data_root {root}: no such folder; pass --data_root')

@@ -25,6 +25,8 @@ def check(experiment: dict[str, Any], config: dict[str, Any]) -> None:
     if config['data'].get('heatmap_size') not in (None, heatmap_size):
         raise InputError(f'data.heatmap_size {config["data"]["heatmap_size"]}: follows from data.image_size, of which '
                          f'it is a quarter, {heatmap_size}; omit it')
+    if not config['eval']['metrics']:
+        raise InputError('eval.metrics (): takes at least one, such as AP')
     if config['eval']['blur_kernel'] % 2 == 0:
         raise InputError(f'eval.blur_kernel {config["eval"]["blur_kernel"]}: must be odd')
 
@@ -40,7 +42,7 @@ def check_entries(config: dict[str, Any], name: str) -> None:
         if key not in CONFIGURATION:
             raise InputError(f'{name}: no setting {key!r}; {nearest(key, CONFIGURATION)}')
     for key, setting in CONFIGURATION.items():
-        if key not in entries and not setting.optional:
+        if key not in entries and not setting.optional and setting.default is None:
             raise InputError(f'{name}: has no {key} ({setting.help}); configs/base.py has all entries')
     for key in ('train_pipeline', 'val_pipeline'):
         for step in entries.get(key) or ():
@@ -70,16 +72,38 @@ def check_network(model: dict[str, Any]) -> None:
         raise InputError(f'model.stage_channels {channels}: {model["module"]} takes even widths of at least {least}')
 
 
+def check_metrics(config: dict[str, Any], boxes: str) -> None:
+    """Refuse metrics that the data of an evaluation do not have.
+
+    Args:
+        config: a model configuration, its `data.info` complete.
+        boxes: 'gt' for annotated boxes, 'det' for the detector's.
+
+    Raises:
+        InputError: names the key and what it takes.
+    """
+    settings, count = config['eval'], len(config['data']['info']['joint_names'])
+    others, pair = [metric for metric in settings['metrics'] if metric != 'AP'], settings['nme_keypoints']
+    if config['data']['type'] == 'mpii' and others:
+        raise InputError(f'eval.metrics {", ".join(others)}: the score of MPII is PCKh; omit them')
+    if boxes == 'det' and others:
+        raise InputError(f"boxes 'det': eval.metrics {', '.join(others)} compare keypoints with those annotated in the "
+                         'same box; give --eval.boxes gt')
+    if pair and (len(set(pair)) != 2 or len(pair) != 2 or max(pair) >= count):
+        raise InputError(f'eval.nme_keypoints {pair}: takes two different numbers below {count}, or () for none')
+
+
 def check_value(key: str, value: Any, setting: Setting) -> None:
     """Refuse a value out of its setting's choices or bounds.
 
     Raises:
         InputError: names the key and what it takes.
     """
-    if setting.choices and value not in setting.choices:
-        raise InputError(f'{key} {value!r}: choose one of {", ".join(setting.choices)}')
-    numbers = value if isinstance(value, tuple) else (value,)
-    if setting.least is not None and any(number < setting.least for number in numbers):
+    values = value if isinstance(value, tuple) else (value,)
+    if setting.choices and not set(values) <= set(setting.choices):
+        some = 'some' if value is values else 'one'
+        raise InputError(f'{key} {value!r}: choose {some} of {", ".join(setting.choices)}')
+    if setting.least is not None and any(number < setting.least for number in values):
         raise InputError(f'{key} {value}: must be at least {setting.least}')
-    if setting.below is not None and any(number >= setting.below for number in numbers):
+    if setting.below is not None and any(number >= setting.below for number in values):
         raise InputError(f'{key} {value}: must be below {setting.below}')

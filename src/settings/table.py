@@ -1,7 +1,7 @@
 """The settings: what each takes, what it means, and what depends on it.
 
-The values of `EXPERIMENT`'s first ten are `experiment_cfg` in src/config.py, those of `CONFIGURATION` the modules in
-configs/; the defaults of all others stand here. A new setting is one new line.
+The values of `EXPERIMENT`'s first ten are `experiment_cfg` in src/config.py, those of `CONFIGURATION` without a default
+the modules in configs/; the defaults of all others stand here. A new setting is one new line.
 """
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.lr_scheduler import SCHEDULES
+from src.mmpose import distance_metrics
 from src.mmpose.evaluation import BACKENDS, NMS
 from src.mmpose.heatmap import METHODS
 
@@ -24,7 +25,7 @@ class Setting:
         optional: whether None is a value too, and the entry may be absent from a model configuration.
         least: smallest value, of each number in a tuple.
         below: values are smaller than this.
-        choices: the values, where they are few.
+        choices: the values, where they are few; of each entry in a tuple.
         flag_value: what the option means without a value.
         repo_relative: whether a default path is relative to the repository.
         resume_may_change: whether a resumed training takes another value: it changes no number, or only the length.
@@ -135,6 +136,11 @@ CONFIGURATION = {
     'eval.nms': Setting(str, 'by OKS among the persons of an image: hard, soft or none', choices=NMS),
     'eval.oks_threshold': Setting(float, 'OKS above which two persons are one'),
     'eval.backend': Setting(str, 'of the COCO score: auto, xtcocotools or pycocotools', choices=('auto', *BACKENDS)),
+    'eval.metrics': Setting(tuple[str, ...], "AP (COCO's scores), PCK, AUC, EPE, NME; by the first training keeps the "
+                                             'best', ('AP',), choices=('AP', *distance_metrics.METRICS)),
+    'eval.pck_threshold': Setting(float, 'of PCK, as a fraction of the larger side of the box', 0.2, least=0),
+    'eval.nme_keypoints': Setting(tuple[int, ...], "two, whose distance is NME's unit; (): the larger side of the box",
+                                  (), least=0),
 }
 
 SETTINGS = {**EXPERIMENT, **CONFIGURATION}

@@ -14,12 +14,11 @@ from src.callback import EpochTable, Progress
 from src.common import epoch_log
 from src.common.errors import InputError, first_line
 from src.config import final_checkpoint
+from src.mmpose.distance_metrics import ERRORS
 from src.settings.build import build_dataset
 from src.test_utils import Forward, forward_of, predict, select_persons
 from src.training.signals import StopSignals
 from src.weights.checkpoint import save_network
-
-SELECTION_METRICS = ('AP', 'Mean')  # by which the best network is chosen: of COCO's figures, of MPII's
 
 
 class StopEvaluation(Exception):
@@ -68,14 +67,16 @@ class Validation(Callback):
             logger.info(self.dataset.remarks)
         final = final_checkpoint(experiment)
         self.log_file, self.best_file = final.with_name(epoch_log.FILE), final.with_name(f'{final.stem}_best.ckpt')
+        # The figure by which the best network is chosen.
+        self.metric = 'Mean' if config['data']['type'] == 'mpii' else self.settings['metrics'][0]
         self.best: float | None = None
 
     def on_train_begin(self, run_context: RunContext) -> None:
         """Take up the best score of the epochs before, and evaluate an epoch whose evaluation was stopped."""
         rows = epoch_log.read(self.log_file, skip_damaged=True) if self.log_file.is_file() else []
-        scores = {row['epoch']: row[name] for row in rows for name in SELECTION_METRICS if name in row}
-        if self.best_file.is_file():
-            self.best = max(scores.values(), default=None)
+        scores = {row['epoch']: row[self.metric] for row in rows if row.get(self.metric) is not None}
+        if self.best_file.is_file() and scores:
+            self.best = min(scores.values()) if self.metric in ERRORS else max(scores.values())
         if self.progress.epoch not in scores and not self.progress.step_in_epoch:
             self.on_train_epoch_end(run_context)
 
@@ -88,7 +89,7 @@ class Validation(Callback):
         try:
             predictions = predict(self._watched_forward(), self.dataset, self.settings, self.workers)
             results = select_persons(predictions, self.dataset, self.settings)
-            scores = self.dataset.evaluate(predictions, results, self.settings['backend'])
+            scores = self.dataset.evaluate(predictions, results, self.settings)
         except InputError as error:
             self.logger.warning(f'epoch {epoch}: not evaluated ({error}); training continues')
             return
@@ -115,15 +116,15 @@ class Validation(Callback):
 
     def _record(self, scores: dict[str, float], seconds: float) -> None:
         self.progress.figures.update(scores)
-        epoch, name = self.progress.epoch, next(name for name in SELECTION_METRICS if name in scores)
-        is_best = self.best is None or scores[name] > self.best
+        epoch, score = self.progress.epoch, scores[self.metric]
+        is_best = self.best is None or (score < self.best if self.metric in ERRORS else score > self.best)
         if is_best:
-            self.best = scores[name]
+            self.best = score
         if self.table:
             self.table.add({'epoch': epoch, **scores})
             if is_best:
                 self._save_best()
-        self.logger.info(f'epoch {epoch}: {name} {scores[name]:.4f} with {self.boxes} boxes'
+        self.logger.info(f'epoch {epoch}: {self.metric} {score:.4f} with {self.boxes} boxes'
                          f'{", the best so far" if is_best else f" (best: {self.best:.4f})"}, {seconds:.0f} s')
 
     def _save_best(self) -> None:

@@ -1,6 +1,7 @@
 """Every entry of an annotation file is taken, mended, omitted and counted, or refused by name."""
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,9 @@ def image(number: Any = 1, **changes: Any) -> dict[str, Any]:
     return {'id': number, 'file_name': f'{number}.jpg', 'width': 100, 'height': 80, **changes}
 
 
-def read(folder: Path, *annotations: dict[str, Any], **more: Any) -> Annotations:
+def read(folder: Path, *annotations: dict[str, Any], info: DatasetInfo = INFO, **more: Any) -> Annotations:
     (folder / 'gt.json').write_text(json.dumps({'images': [image()], 'annotations': annotations, **more}))
-    return read_annotations(folder / 'gt.json', INFO)
+    return read_annotations(folder / 'gt.json', info)
 
 
 def test_an_ordinary_file_needs_no_mending(tmp_path: Path) -> None:
@@ -198,3 +199,59 @@ def test_the_image_is_compared_with_its_annotated_size(tmp_path: Path) -> None:
         found.check_size(image_id, np.zeros(shape, np.uint8), 'a.jpg')
     with pytest.raises(InputError, match=r'^a\.jpg: 80 x 100 pixels, but 100 x 80 by .*gt\.json; correct width'):
         found.check_size(1, np.zeros((100, 80, 3), np.uint8), 'a.jpg')
+
+
+def whole(number: int, **changes: Any) -> dict[str, Any]:
+    """An entry of COCO-WholeBody: a body of two keypoints, hands of three; the left is valid, the right is not."""
+    return {**annotation(number, keypoints=[9] * 6), 'lefthand_valid': True, 'lefthand_kpts': POINTS,
+            'lefthand_box': [8, 9, 25, 36], 'righthand_valid': False, 'righthand_kpts': [0] * 9,
+            'righthand_box': [0, 0, 0, 0], **changes}
+
+
+HANDS = dataclasses.replace(INFO, parts=('lefthand', 'righthand'))
+BODY = dict(id=1, name='person', keypoints=['head', 'foot'])
+
+
+def test_each_valid_hand_is_a_person_of_its_own(tmp_path: Path) -> None:
+    moved = [4, 6, 1.5, 0, 0, 0, 5, 7, 0.3]
+    found = read(tmp_path, whole(5), whole(7, righthand_valid=True, righthand_kpts=moved, righthand_box=[3, 5, 4, 4]),
+                 whole(8, lefthand_valid=False), whole(9, iscrowd=1), info=HANDS, categories=[BODY])
+    assert [(p.number, p.id, p.category_id) for p in found.persons] == [
+        (1, '5 lefthand', 1), (2, '7 lefthand', 1), (3, '7 righthand', 1)]
+    assert [p.box.tolist() for p in found.persons] == [[8, 9, 25, 36]] * 2 + [[3, 5, 4, 4]]
+    assert [p.keypoints.ravel().tolist() for p in found.persons] == [POINTS, POINTS, moved]
+    assert [p.area for p in found.persons] == pytest.approx([0.53 * 25 * 36] * 2 + [0.53 * 16]), "not the person's"
+    assert [a.id for a in found.ignored] == ['9 lefthand'] and not found.remarks
+
+
+def test_a_file_without_hands_has_them_as_persons(tmp_path: Path) -> None:
+    hand = dict(id=1, name='hand', keypoints=list(INFO.joint_names))
+    found = read(tmp_path, annotation(7), info=HANDS, categories=[hand])
+    assert [p.id for p in found.persons] == [7] and found.persons[0].area == 900
+    with pytest.raises(InputError, match='no category has the 3 keypoints'):
+        read(tmp_path, whole(1), categories=[BODY])
+
+
+def test_malformed_hands_are_named(tmp_path: Path) -> None:
+    for change in (dict(lefthand_kpts=[1, 2]), dict(lefthand_kpts=None, righthand_kpts='x', righthand_valid=True),
+                   dict(lefthand_box=[1, 2])):
+        with pytest.raises(InputError, match=r'gt\.json: annotation 5 (left|right)hand is malformed'):
+            read(tmp_path, whole(5, **change), info=HANDS)
+
+
+def test_people_of_whom_crowdpose_sees_nothing_are_ignored(tmp_path: Path) -> None:
+    """Its num_keypoints counts keypoints in view (label 2), and is no error."""
+    entries = [annotation(1, num_keypoints=2), annotation(2, num_keypoints=0), annotation(3, drop=('num_keypoints',))]
+    found = read(tmp_path, *entries, images=[image(crowdIndex=0.25)])
+    assert [p.id for p in found.persons] == [1, 3] and [a.id for a in found.ignored] == [2] and not found.remarks
+    assert found.images[1].crowd_index == 0.25
+    assert [p.id for p in read(tmp_path, *entries).persons] == [1, 2, 3]
+    with pytest.raises(InputError, match='image 1 is malformed'):
+        read(tmp_path, images=[image(crowdIndex='much')])
+
+
+def test_areas_that_are_not_to_be_used(tmp_path: Path) -> None:
+    entries = [annotation(1), annotation(2, drop=('area',)), annotation(3, iscrowd=1)]
+    found = read(tmp_path, *entries, info=dataclasses.replace(INFO, use_area=False))
+    assert [a.area for a in (*found.persons, *found.ignored)] == [pytest.approx(0.53 * 30 * 40)] * 3
+    assert not found.remarks

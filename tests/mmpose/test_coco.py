@@ -1,6 +1,7 @@
 """Which persons and boxes become records, that samples are reproducible, and that broken files are refused."""
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any, Callable
@@ -110,6 +111,19 @@ def test_augmentation_has_the_promised_frequencies(goldens: Path) -> None:
     assert 22 < angles[angles != 0].std() < 37 and np.abs(angles).max() <= 60
 
 
+@pytest.mark.parametrize('size', [(50, 60), (0, 0)])
+def test_boxes_of_hands_stay_as_they_are(tmp_path: Path, size: tuple[int, int]) -> None:
+    """As in MMPose's HandCocoWholeBodyDataset, where boxes of persons are cut to the image; known size or not."""
+    hand = dict(lefthand_kpts=[4, 5, 2] * 17, lefthand_box=[-6, -8, 30, 90], lefthand_valid=True)
+    values, hands = content(), dataclasses.replace(INFO, parts=('lefthand',))
+    values['annotations'] = [{**person(7), **hand}]
+    values['images'][0].update(width=size[0], height=size[1])
+    write(tmp_path, values)
+    dataset = CocoDataset(hands, tmp_path / 'gt.json', tmp_path / 'images', *SIZES, TRAIN)
+    assert dataset.load(0)['bbox'].tolist() == [-6, -8, 30, 90]
+    assert dataset.records[0]['joints_3d'][3].tolist() == [4, 5, 0]
+
+
 # A data set of one picture and three persons, to break in all ways
 
 
@@ -208,7 +222,7 @@ def test_images_without_annotations_take_boxes_of_a_detector_alone(tmp_path: Pat
     values = {key: value for key, value in content().items() if key != 'annotations'}
     opened = write(tmp_path, values, [BOX])
     dataset = opened()
-    assert len(dataset) == 1 and not dataset.annotated and dataset.evaluate(None, [], 'auto') == {}
+    assert len(dataset) == 1 and not dataset.annotated and dataset.evaluate(None, [], dict(metrics=('AP', 'PCK'))) == {}
     with pytest.raises(InputError, match=r'gt\.json: no person with labelled keypoints'):
         CocoDataset(INFO, tmp_path / 'gt.json', tmp_path / 'images', *SIZES, TRAIN)
 

@@ -77,3 +77,17 @@ def test_what_does_not_fit_in_mmposes_dict_is_named(changes: dict, words: str) -
     with pytest.raises(InputError, match=words) as caught:
         DatasetInfo.from_dict(from_mmpose({**MMPOSE, **changes}))
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(('name', 'parts', 'use_area'), [
+    ('coco', (), True), ('aic', (), False), ('crowdpose', (), False), ('mhp', (), False),
+    ('coco_wholebody_hand', ('lefthand', 'righthand'), True), ('coco_wholebody_face', ('face',), True)])
+def test_mmposes_names_tell_parts_and_whether_areas_count(name: str, parts: tuple, use_area: bool) -> None:
+    info = DatasetInfo.from_dict(resolve_info({**MMPOSE, 'dataset_name': name}, [Path('train.json')]))
+    assert (info.name, info.parts, info.use_area) == (name, parts, use_area)
+
+
+@pytest.mark.parametrize('changes', [dict(parts=['hand']), dict(parts='face'), dict(use_area='false')])
+def test_parts_and_use_area_are_checked(changes: dict) -> None:
+    with pytest.raises(InputError, match='parts takes some of lefthand, righthand, face, foot, use_area true or false'):
+        DatasetInfo.from_dict({**dataset_info, **changes})

@@ -1,6 +1,7 @@
 """Rescoring, suppression and COCO's ten figures against MMPose 0.29 with both COCO tools."""
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import sys
@@ -73,8 +74,8 @@ def three_keypoints(folder, *annotations, **more):
     """Annotations of three keypoints on area 100: 3 px off, with sigma 0.1, OKS is exp(-9 / 8) = 0.32."""
     base = dict(image_id=1, category_id=1, keypoints=JOINTS.ravel().tolist(), num_keypoints=3, iscrowd=0, area=100.0,
                 bbox=[0, 0, 50, 50])
-    content = dict(images=[dict(id=1, file_name='a.png', width=640, height=64)], annotations=[
-        {**base, 'id': number, **changes} for number, changes in enumerate(annotations, 1)], **more)
+    content = {'images': [dict(id=1, file_name='a.png', width=640, height=64)], 'annotations': [
+        {**base, 'id': number, **changes} for number, changes in enumerate(annotations, 1)], **more}
     (folder / 'truth.json').write_text(json.dumps(content))
     return read_annotations(folder / 'truth.json', THREE)
 
@@ -159,6 +160,54 @@ def test_several_categories_are_scored_as_by_cocos_tools(tmp_path, backend):
     assert score((result(), 5), (result(100), 5)) == pytest.approx(0.5)
     assert score((result(), 5), (result(100), 2), (result(30, 0.99), 7)) == pytest.approx(1)
     assert score((result(), 7)) == 0
+
+
+def crowds(folder, *indices):
+    """An image for each crowdIndex, a person of area 100 by its box in each."""
+    images = [dict(id=number, file_name='a.png', width=640, height=64, crowdIndex=index)
+              for number, index in enumerate(indices, 10)]
+    return three_keypoints(folder, *(dict(image_id=image['id']) for image in images), images=images)
+
+
+@pytest.mark.parametrize('backend', INSTALLED)
+def test_crowdposes_images_are_scored_by_how_crowded_they_are(tmp_path, backend):
+    """Bounds and meaning of xtcocotools: easy is below 0.2, hard from 0.8."""
+    file = crowds(tmp_path, 0, 0.19, 0.2, 0.79, 0.8, 1)
+    right = [{**result(), 'image_id': image} for image in (10, 12, 13)]
+    scores = evaluate(right, file, sigmas=SIGMAS, backend=backend)
+    assert tuple(scores) == (*METRICS, 'AP_easy', 'AP_medium', 'AP_hard')
+    # Half of the persons found: precision is 1 up to a recall of a half, which 51 of 101 places have.
+    assert [scores[name] for name in ('AP', 'AP_easy', 'AP_medium', 'AP_hard')] == pytest.approx(
+        [51 / 101, 51 / 101, 1, 0])
+    nobody = evaluate([], file, sigmas=SIGMAS, backend=backend)
+    assert tuple(nobody) == tuple(scores) and set(nobody.values()) == {0}
+    calm = evaluate([{**result(), 'image_id': 10}], crowds(tmp_path, 0.1), sigmas=SIGMAS, backend=backend)
+    assert (calm['AP_easy'], calm['AP_medium'], calm['AP_hard']) == (pytest.approx(1), -1, -1)
+
+
+@pytest.mark.parametrize('backend', INSTALLED)
+def test_people_of_whom_crowdpose_sees_nothing_are_neither_right_nor_wrong(tmp_path, backend):
+    """They match the results nearest to them, once each."""
+    images = [dict(id=1, file_name='a.png', width=640, height=64, crowdIndex=0.5)]
+    far = dict(keypoints=(JOINTS + [100, 0, 0]).ravel().tolist(), bbox=[100, 0, 50, 50], num_keypoints=0)
+    file = three_keypoints(tmp_path, {}, far, images=images)
+
+    def score(*found):
+        return evaluate(list(found), file, sigmas=SIGMAS, backend=backend)['AP_medium']
+    assert score(result()) == score(result(100, 0.95), result()) == pytest.approx(1)
+    assert score(result(100, 0.95), result(100, 0.95), result()) == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize('backend', INSTALLED)
+def test_oks_by_the_boxes_where_areas_do_not_count(tmp_path, backend):
+    """20 px off: OKS is 0.004 by the area, 100, and by 0.53 of 50 x 50 0.66, which reaches four of ten thresholds."""
+    file = three_keypoints(tmp_path, {})
+    boxes = read_annotations(file.file, dataclasses.replace(THREE, use_area=False))
+    scores = {name: evaluate([result(20)], truth, sigmas=SIGMAS * 3, backend=backend)
+              for name, truth in (('area', file), ('box', boxes))}
+    assert scores['area']['AP50'] == 0
+    oks = np.exp(-20 ** 2 / (2 * 0.53 * 50 * 50 * (2 * 0.3) ** 2))
+    assert 0.65 < oks < 0.7 and scores['box']['AP'] == pytest.approx(0.4) and scores['box']['APM'] == pytest.approx(0.4)
 
 
 def test_results_bear_the_category_of_their_box():

@@ -8,6 +8,7 @@ import pytest
 from src.common.errors import InputError
 from src.cpu.cells import accelerate
 from src.settings.build import build_network
+from src.settings.checks import check, check_metrics
 from tests.networks import mode, randomise
 from tests.test_config import settings
 
@@ -36,6 +37,9 @@ from tests.test_config import settings
     (['--eval.backend', 'cocotools'], "eval.backend 'cocotools': choose one of auto, xtcocotools, pycocotools"),
     (['--eval.boxes', 'all'], "eval.boxes 'all': choose one of"),
     (['--eval.blur_kernel', '10'], 'eval.blur_kernel 10: must be odd'),
+    (['--eval.metrics', 'PCK,PCKh'], r"eval.metrics \('PCK', 'PCKh'\): choose some of AP, PCK, AUC, EPE, NME"),
+    (['--eval.pck_threshold', '-0.1'], 'eval.pck_threshold -0.1: must be at least 0'),
+    (['--eval.nme_keypoints', '-1,2'], r'eval.nme_keypoints \(-1, 2\): must be at least 0'),
     (['--data.image_size', '192,250'], r'data.image_size \(192, 250\): .*width and height, both multiples of 32'),
     (['--data.image_size', '0,32'], r'data.image_size \(0, 32\): must be at least 32'),
     (['--data.image_size', '64'], 'multiples of 32'),
@@ -53,6 +57,28 @@ def test_refusals_name_the_value_in_one_line(argv: list[str], words: str) -> Non
     with pytest.raises(InputError, match=words) as caught:
         settings(*argv)
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(('argv', 'boxes', 'words'), [
+    (['--eval.metrics', 'AP,PCK,NME'], 'det', r"boxes 'det': eval.metrics PCK, NME .*; give --eval.boxes gt"),
+    (['--eval.metrics', 'NME', '--eval.nme_keypoints', '3'], 'gt', r'eval.nme_keypoints \(3,\): takes two'),
+    (['--eval.metrics', 'NME', '--eval.nme_keypoints', '3,3'], 'gt', r'eval.nme_keypoints \(3, 3\): takes two'),
+    (['--eval.metrics', 'NME', '--eval.nme_keypoints', '3,17'], 'gt', r'two different numbers below 17'),
+    (['--model_config', 'litehrnet_18_mpii_256x256', '--eval.metrics', 'PCK'], 'gt', 'eval.metrics PCK: .*PCKh')])
+def test_metrics_that_the_data_do_not_have(argv: list[str], boxes: str, words: str) -> None:
+    _, config = settings(*argv)
+    with pytest.raises(InputError, match=words) as caught:
+        check_metrics(config, boxes)
+    assert '\n' not in str(caught.value)
+
+
+def test_metrics_that_the_data_have() -> None:
+    check_metrics(settings()[1], 'det')
+    check_metrics(settings('--eval.metrics', 'NME,AP', '--eval.nme_keypoints', '0,16')[1], 'gt')
+    check_metrics(settings('--model_config', 'litehrnet_18_mpii_256x256')[1], 'gt')
+    _, config = settings()
+    with pytest.raises(InputError, match=r'eval.metrics \(\): takes at least one'):
+        check({}, {**config, 'eval': {**config['eval'], 'metrics': ()}})
 
 
 @pytest.mark.parametrize(('module', 'modules', 'channels', 'size'), [

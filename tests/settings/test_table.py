@@ -23,6 +23,14 @@ def test_every_entry_of_every_configuration_is_in_the_table_and_of_its_type() ->
             setting = CONFIGURATION[key]
             assert (value is None and setting.optional) or accept(value, setting.kind) == value, (name, key)
             found[key] = value
-        required = {key for key, setting in CONFIGURATION.items() if not setting.optional}
+        required = {key for key, setting in CONFIGURATION.items() if not setting.optional and setting.default is None}
         assert required <= flatten(config).keys(), name
-    assert CONFIGURATION.keys() - found.keys() == {'model.blocks'}  # only in a user's own
+    only_of_users = {'model.blocks', 'eval.pck_threshold', 'eval.nme_keypoints'}
+    assert CONFIGURATION.keys() - found.keys() == only_of_users
+
+
+def test_defaults_of_model_configurations_are_of_their_types() -> None:
+    defaults = {key: setting for key, setting in CONFIGURATION.items() if setting.default is not None}
+    assert defaults.keys() == {'eval.metrics', 'eval.pck_threshold', 'eval.nme_keypoints'}
+    for key, setting in defaults.items():
+        assert accept(setting.default, setting.kind) == setting.default and not setting.optional, key
