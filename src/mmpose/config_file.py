@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from src.common.errors import InputError
+from src.common.errors import InputError, first_line
 
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
              ast.FloorDiv: operator.floordiv, ast.USub: operator.neg}
@@ -47,7 +47,7 @@ class _Reader:
         except InputError:
             raise
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise InputError(f'{file}: no Python file ({error}); give a config file of MMPose') from error
+            raise InputError(f'{file}: no Python file ({first_line(error)}); give a config file of MMPose') from error
         self.names.pop('_deprecation_', None)
         self.names = self._merge(self.names, self.base)
 

@@ -88,28 +88,29 @@ def translate(file: Path, network: dict[str, Any] | None) -> tuple[dict[str, Any
     Raises:
         InputError: names the first entry that does not fit, and the remedy.
     """
-    with as_input_error(file, 'an entry'):
-        top = Entries(file, '', read_config(file))
-        for key in ('model', 'data', 'optimizer', 'lr_config'):
-            if key not in top.left:
-                raise InputError(f'{file}: has no {key}; give a top-down heatmap config file of MMPose 0.x')
-        top.require('custom_imports', [None], 'it names code, and a config file is read as data')
-        top.require('custom_hooks', [None, []], 'hooks are not taken; options such as --ema_decay are')
+    top = Entries(file, '', read_config(file))
+    for key in ('model', 'data', 'optimizer', 'lr_config'):
+        if key not in top.left:
+            raise InputError(f'{file}: has no {key}; give a top-down heatmap config file of MMPose 0.x')
+    top.require('custom_imports', [None], 'it names code, and a config file is read as data')
+    top.require('custom_hooks', [None, []], 'hooks are not taken; options such as --ema_decay are')
+    with as_input_error(file, 'data'):
         root, sections = _data(top)
-        sections['model'], decoding = _model(top.section('model'), network, sections['data']['info'])
-        sections['eval'].update(decoding)
+    with as_input_error(file, 'model'):
+        model, decoding = _model(top.section('model'), network, sections['data']['info'])
+    with as_input_error(file, 'lr_config'):
         sections['train'].update(_schedule(top.section('lr_config')), epochs=_epochs(top))
-        experiment = dict(model_config=file.stem, mmpose_config=str(file), data_root=root)
-        experiment['workers'] = sections['train'].pop('workers')
-        experiment.update(_experiment(top, network is None))
+    with as_input_error(file, 'optimizer'):
         sections['train']['optimizer'], rates = _optimizer(top.section('optimizer'), network is None)
-        experiment.update(rates)
-        config = base_config(sections['model'], sections['data'], image_size=sections['data']['image_size'],
-                             half_body=False, boxes='gt', nms='none')
-        config['model']['num_joints'] = None
-        for name in ('train', 'eval'):
-            config[name].update(sections[name])
-        config.update({name: sections[name] for name in ('train_pipeline', 'val_pipeline')})
+    with as_input_error(file, 'an entry'):
+        experiment = dict(model_config=file.stem, mmpose_config=str(file), data_root=root, **rates,
+                          workers=sections['train'].pop('workers'), **_experiment(top, network is None))
+    config = base_config(model, sections['data'], image_size=sections['data']['image_size'], half_body=False,
+                         boxes='gt', nms='none')
+    config['model']['num_joints'] = None
+    config['train'].update(sections['train'])
+    config['eval'].update(sections['eval'], **decoding)
+    config.update({name: sections[name] for name in ('train_pipeline', 'val_pipeline')})
     return experiment, config
 
 
@@ -235,6 +236,9 @@ def _split(part: Entries, root: str) -> dict[str, Any]:
         info = info and from_mmpose(info)
     except InputError as error:
         raise InputError(f'{part.file}: {part.path}{error}') from error
+    pipeline = part.take('pipeline')
+    if not isinstance(pipeline, list):
+        raise part.refusal('pipeline', pipeline, 'not a list of steps; give one')
     settings = part.section('data_cfg')
     size, maps = (tuple(settings.take(key, ())) for key in ('image_size', 'heatmap_size'))
     if len(size) != 2 or maps != tuple(n / 4 for n in size):
@@ -244,7 +248,7 @@ def _split(part: Entries, root: str) -> dict[str, Any]:
     found = dict(
         type='mpii' if kind == 'TopDownMpiiDataset' else 'coco', info=info, image_size=size,
         annotations=_relative(part, 'ann_file', root), images=_relative(part, 'img_prefix', root),
-        pipeline=part.take('pipeline', []), detections=detections and _relocate(detections, root), eval=dict(
+        pipeline=pipeline, detections=detections and _relocate(detections, root), eval=dict(
             boxes='gt' if settings.take('use_gt_bbox', True) else 'det',
             score_threshold=settings.take('det_bbox_thr', settings.take('image_thr', 0.0)),
             visibility_threshold=settings.take('vis_thr', 0.2), oks_threshold=settings.take('oks_thr', 0.9),
