@@ -12,6 +12,12 @@ NAIVE_18 = dict(module='NAIVE', stage_modules=(2, 4, 2), stage_channels=(30, 60,
 WIDER_NAIVE_18 = dict(module='NAIVE', stage_modules=(2, 4, 2), stage_channels=(40, 80, 160, 320))
 
 IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+# Selected by experiment_cfg['recipe']; each entry overrides a key of experiment_cfg or, dotted, of a configuration.
+RECIPES: dict[str, dict[str, Any]] = dict(
+    seed={},
+    # The authors': Adam, 2e-3 for 8 devices in all.
+    paper={'learning_rate': 2e-3 / 8, 'weight_decay': 0.0, 'train.optimizer': 'Adam'})
+
 SHIFT = dict(type='TopDownRandomShiftBboxCenter', shift_factor=0.16, prob=0.3)
 HALF_BODY = dict(type='TopDownHalfBodyTransform', num_joints_half_body=8, prob_half_body=0.3)
 
@@ -78,9 +84,5 @@ def base_config(network: dict[str, Any], data: dict[str, Any], *, image_size: tu
             boxes=boxes, score_threshold=0.0, batch_size=32, flip_test=True, shift_heatmap=None, decoding=decoding,
             blur_kernel=min(11, 6 * round(sigma) - 1), visibility_threshold=0.2, nms=nms, oks_threshold=0.9,
             backend='auto'),
-        # Selected by experiment_cfg['recipe']; each entry overrides a key of experiment_cfg or, dotted, of this dict.
-        recipes=dict(
-            seed={},
-            # The authors': Adam, 2e-3 for 8 devices in all.
-            paper={'learning_rate': 2e-3 / 8, 'weight_decay': 0.0, 'train.optimizer': 'Adam'}),
+        recipes=dict(RECIPES),
     )

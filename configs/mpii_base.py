@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from configs.base import base_config
+from configs.base import RECIPES, base_config
 
 dataset_info = dict(
     name='mpii',
@@ -32,5 +32,5 @@ DATA = dict(
 def mpii_config(network: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration of one model at 256x256; `network` is one of the network dicts of `configs.base`."""
     config = base_config(network, DATA, image_size=(256, 256), shift=False, half_body=False, boxes='gt', nms='none')
-    config['recipes']['paper']['train.batch_size'] = 32
+    config['recipes']['paper'] = {**RECIPES['paper'], 'train.batch_size': 32}
     return config

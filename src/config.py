@@ -2,8 +2,9 @@
 
 Edit `experiment_cfg`, or override on the command line: every setting of an experiment as `--key value`, every entry of
 the model configuration as `--section.entry value` (`--train.epochs 30`, `--train_pipeline.TopDownAffine.use_udp true`).
-Order of precedence: command line, recipe, this file and the model configuration. `--print_config` prints the result;
-saved (training writes it as config.json), it replaces the last three with `--config FILE`.
+Order of precedence: command line, recipe, this file and the model configuration, in whose place `--mmpose_config FILE`
+takes a config file of MMPose. `--print_config` prints the result; saved (training writes it as config.json), it takes
+the place of all but the command line with `--config FILE`.
 """
 from __future__ import annotations
 
@@ -15,11 +16,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from configs.base import RECIPES
 from src.common.errors import InputError
 from src.common.inputs import load_json
 from src.mmpose.own_data import resolve_info
 from src.mmpose.pipeline import Compose
 from src.settings.checks import check, check_entries
+from src.settings.mmpose import translate
 from src.settings.overrides import apply, flatten, nearest, pairs, restore
 from src.settings.table import CONFIGURATION, EXPERIMENT
 from src.weights.download import locate
@@ -131,10 +134,9 @@ def resolve(given: dict[str, str], dotted: dict[str, str],
     settings = {key: setting.default for key, setting in EXPERIMENT.items()}
     apply(settings, experiment_cfg, 'src/config.py: ')
     apply(settings, saved['experiment'], f'{file}: ')
-    name = given.get('model_config', settings['model_config'])
-    if file:
-        check_model_config(name, settings['model_config'], 'model_config' in given, file)
-    config = load_model_config(name)
+    name, of_file, config = load_base(given, settings, saved, file)
+    apply(settings, of_file, f'{name}: ')
+    given = {key: text for key, text in given.items() if key != 'model_config' or key not in of_file}
     recipes = {'seed': {}, **config.pop('recipes', {})}
     check_entries(config, name)
     for key, setting in CONFIGURATION.items():
@@ -158,7 +160,7 @@ def resolve(given: dict[str, str], dotted: dict[str, str],
     apply(settings, chosen, f'{name}, recipe {recipe}: ')
     apply(settings, {**given, **dotted}, '--', text=True)
     for key, setting in EXPERIMENT.items():
-        if setting.repo_relative and key not in {**given, **saved['experiment']}:
+        if setting.repo_relative and key not in {**given, **saved['experiment'], **of_file}:
             settings[key] = str(ROOT / settings[key])
     experiment, config = ({key: settings[key] for key in keys} for keys in (EXPERIMENT, config))
     check(experiment, config)
@@ -166,21 +168,48 @@ def resolve(given: dict[str, str], dotted: dict[str, str],
     return experiment, config
 
 
-def check_model_config(name: str, saved: str, given: bool, file: str) -> None:
+def load_base(given: dict[str, str], settings: dict[str, Any], saved: dict[str, dict[str, Any]],
+              file: str | None) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Return what all else overrides: its name, settings of the experiment, model configuration.
+
+    Args:
+        given: settings of the experiment from the command line, as text.
+        settings: the experiment's so far.
+        saved: the content of `file`. What was made of a config file of MMPose stands in it whole; that file is not read
+            again.
+        file: saved settings.
+
+    Raises:
+        InputError: an unknown model configuration, or two in conflict.
+    """
+    name, mmpose = (given.get(key, settings[key]) for key in ('model_config', 'mmpose_config'))
+    if file:
+        check_saved_names(given, settings, file)
+        if mmpose:
+            return file, {}, {**copy.deepcopy(saved['config']), 'recipes': dict(RECIPES)}
+    elif mmpose:
+        network = load_model_config(name)['model'] if 'model_config' in given else None
+        return mmpose, *translate(Path(mmpose), network)
+    return name, {}, load_model_config(name)
+
+
+def check_saved_names(given: dict[str, str], settings: dict[str, Any], file: str) -> None:
     """Refuse saved settings of another model configuration, and those that name a program.
 
     Args:
-        name: the model configuration to use.
-        saved: the one named in the file.
-        given: whether the command line names it.
+        given: settings of the experiment from the command line, as text.
+        settings: those saved in the file.
         file: the saved settings.
 
     Raises:
         InputError: names the file and both model configurations.
     """
-    if name != saved:
-        raise InputError(f'--model_config {name}: {file} is of {saved}; omit one of them')
-    if name.endswith('.py') and not given:
+    for key in ('model_config', 'mmpose_config'):
+        if key in given and given[key] != settings[key]:
+            of = settings[key] or settings['model_config']
+            raise InputError(f'--{key} {given[key]}: {file} is of {of}; omit one of them')
+    name = settings['model_config']
+    if name.endswith('.py') and 'model_config' not in given:
         raise InputError(f'{file}: refusing to execute {name}, a .py file named in JSON; pass --model_config {name} to '
                          'allow it')
 

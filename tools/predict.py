@@ -48,6 +48,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
                         help='.ckpt, .pth, .pdparams, .mindir or .onnx file, or the name of published weights '
                              '(tools/weights.py), which are downloaded once (default: %(default)s)')
     parser.add_argument('--model_config', metavar='NAME', help='default: as the file, its config.json or its name says')
+    parser.add_argument('--mmpose_config', metavar='FILE', help='config file of MMPose 0.x, in place of --model_config')
     parser.add_argument('--output', type=Path, default=Path('predictions'), metavar='DIR',
                         help='(default: predictions)')
     parser.add_argument('--device', choices=DEVICES, default='CPU', help='(default: CPU)')
@@ -89,8 +90,8 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     sources = find_sources(options.inputs, options.output) or [camera(options.webcam)]
     folder = OutputFolder(options.output, sources)
-    model = load_model(options.checkpoint, model_config=options.model_config, device=options.device,
-                       batch_size=options.batch,
+    model = load_model(options.checkpoint, model_config=options.model_config, mmpose_config=options.mmpose_config,
+                       device=options.device, batch_size=options.batch,
                        flip_test=None if options.flip_test is None else options.flip_test == 'true')
     names, image_ids, categories = {}, {}, model.categories
     if options.annotations:

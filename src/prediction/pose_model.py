@@ -142,14 +142,16 @@ def check_boxes(image: np.ndarray, boxes: Any) -> np.ndarray:
     return values if values.shape[1] == 5 else np.concatenate((values, np.ones((len(values), 1))), 1)
 
 
-def load_model(path: Path | str, *, model_config: str | None = None, device: str = 'CPU', batch_size: int = 1,
-               flip_test: bool | None = None) -> PoseModel:
+def load_model(path: Path | str, *, model_config: str | None = None, mmpose_config: str | None = None,
+               device: str = 'CPU', batch_size: int = 1, flip_test: bool | None = None) -> PoseModel:
     """Return the model of a checkpoint or an exported file, ready to predict.
 
     Args:
         path: `.ckpt`, `.pth`, `.pdparams`, `.mindir` or `.onnx`; or the name of published weights (`tools/weights.py`).
         model_config: name or file of the model configuration. By default a checkpoint's is read from the config.json
             that training left beside it, else derived from the file's name, and an exported file brings its own.
+        mmpose_config: config file of MMPose 0.x in place of a model configuration; with both, the network is that of
+            `model_config`.
         device: 'CPU', 'GPU' or 'Ascend'; onnxruntime chooses for itself.
         batch_size: boxes that go through the network together. A checkpoint's network is compiled for this number
             and computes as many, however few are asked for.
@@ -164,6 +166,8 @@ def load_model(path: Path | str, *, model_config: str | None = None, device: str
     published, path = find_published(path), locate(path)
     if published:
         model_config = model_config or published.model_config
+    given = {'model_config': model_config, 'mmpose_config': mmpose_config}
+    given = {key: value for key, value in given.items() if value is not None}
     if path.suffix not in (*CHECKPOINT_SUFFIXES, *SUFFIXES):
         raise InputError(f'{path}: unknown suffix {path.suffix!r}; give a '
                          f'{listed((*CHECKPOINT_SUFFIXES, *SUFFIXES))} file')
@@ -173,13 +177,13 @@ def load_model(path: Path | str, *, model_config: str | None = None, device: str
         set_device(device, 0)
     decoder, categories = decode, None
     if path.suffix in SUFFIXES:
-        forward, config, decoder = _open_exported(path, model_config)
+        forward, config, decoder = _open_exported(path, given)
         if decoder is not decode and flip_test:
             raise InputError(f'{path}: gives keypoints, and the flip test needs heatmaps; export without '
                              '--decode, or omit the flip test')
         flip_test = flip_test if decoder is decode else False
     else:
-        config, categories = _checkpoint_config(path, model_config)
+        config, categories = _checkpoint_config(path, given)
         network = build_network(config)
         load_network(network, path)
         fold_batch_norm(network)
@@ -190,26 +194,26 @@ def load_model(path: Path | str, *, model_config: str | None = None, device: str
     return PoseModel(forward, config, decoder, categories)
 
 
-def _checkpoint_config(path: Path, model_config: str | None) -> tuple[dict[str, Any], list[Any] | None]:
+def _checkpoint_config(path: Path, given: dict[str, str]) -> tuple[dict[str, Any], list[Any] | None]:
     """Return the model configuration, and the categories of the training's data, None where these are not known."""
     saved = path.with_name('config.json')
-    if model_config is None and saved.is_file():
+    if not given and saved.is_file():
         experiment, config = resolve({}, {}, str(saved))
         file = Path(experiment['data_root'], config['data']['val_annotations'])
         with suppress(InputError):  # the data may be elsewhere
             return config, read_annotations(file, DatasetInfo.from_dict(config['data']['info'])).categories
         return config, None
-    name = model_config or re.sub(r'_(epoch\d+|best)$', '', path.stem)
-    if model_config is None and not (ROOT / 'configs' / f'{name}.py').is_file():
+    name = re.sub(r'_(epoch\d+|best)$', '', path.stem)
+    if not given and not (ROOT / 'configs' / f'{name}.py').is_file():
         raise InputError(f'{path}: no config.json beside it says what network it is; give its model_config')
-    return resolve({'model_config': name}, {})[1], None
+    return resolve(given or {'model_config': name}, {})[1], None
 
 
-def _open_exported(path: Path, model_config: str | None) -> tuple[Forward, dict[str, Any], Decoder]:
+def _open_exported(path: Path, given: dict[str, str]) -> tuple[Forward, dict[str, Any], Decoder]:
     run, description = open_file(path)
-    if model_config is None and not description:
+    if not given and not description:
         raise InputError(f'{path}: does not say what network it is; give its model_config')
-    config = resolve({'model_config': model_config}, {})[1] if model_config else restore(description['config'])
+    config = resolve(given, {})[1] if given else restore(description['config'])
     size = np.array(config['data']['image_size'])
 
     def move_to_image(keypoints: np.ndarray, center: np.ndarray, scale: np.ndarray,

@@ -65,6 +65,8 @@ EXPERIMENT = {
     'device_id': Setting(int, 'number of the GPU or NPU', 0, least=0, **OUTSIDE),
     'data_root': Setting(str, 'folder with annotations/ and images', 'data/coco', repo_relative=True, **OUTSIDE),
     'output_root': Setting(str, 'folder under which checkpoints/ is made', '.', repo_relative=True, **OUTSIDE),
+    'mmpose_config': Setting(str, 'config file of MMPose 0.x, read as data, in place of model_config; where both are '
+                                  'given, the network is that of model_config', optional=True, **OUTSIDE),
     'recipe': Setting(str, "seed, or paper (the original authors' optimizer and learning rate)", 'seed', **OUTSIDE),
     'workers': Setting(int, 'processes that read and augment images; 0: threads of the main process', 2, least=0,
                        **OUTSIDE),
