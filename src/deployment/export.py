@@ -95,19 +95,15 @@ def normalised(crops: np.ndarray, description: dict[str, Any]) -> np.ndarray:
     return np.stack([to_planes(np.ascontiguousarray(crop), factor, offset) for crop in crops])
 
 
-def _write(network: nn.Cell, path: Path, file_format: str, inputs: np.ndarray, description: dict[str, Any]) -> None:
+def _write(network: Deployed, path: Path, file_format: str, inputs: np.ndarray, description: dict[str, Any]) -> None:
+    if file_format == 'ONNX':
+        _write_onnx(network, path, description)
+        return
     batch, mode = description['batch_size'], path.stat().st_mode
     if not batch and file_format not in FREE_BATCH:
         raise InputError(f'{file_format} for any number of images: not from MindSpore {ms.__version__}; '
                          'give a number with --batch_size')
-    if file_format == 'ONNX':
-        try:
-            from src.deployment.onnx_graph import edit_file
-        except ImportError as error:
-            raise InputError(f'ONNX export needs the package onnx ({error}): '
-                             'pip install -r requirements-onnx.txt') from error
-        example = Tensor(inputs[:max(1, batch)])  # MindSpore writes fixed batches only; edit_file frees it
-    elif batch:
+    if batch:
         example = Tensor(inputs[:batch])
     else:
         example = Tensor(shape=[None, *inputs.shape[1:]], dtype=Tensor(inputs).dtype)
@@ -118,13 +114,25 @@ def _write(network: nn.Cell, path: Path, file_format: str, inputs: np.ndarray, d
         raise InputError(f'{file_format} export is not possible on this device: {reason}; '
                          'choose another --file_format') from error
     path.chmod(mode)  # MindSpore leaves it read-only
-    if file_format == 'ONNX':
-        edit_file(path, batch, description)
-    elif file_format == 'MINDIR' and 'user_info' in ModelProto.DESCRIPTOR.fields_by_name:
+    if file_format == 'MINDIR' and 'user_info' in ModelProto.DESCRIPTOR.fields_by_name:
         model = ModelProto.FromString(path.read_bytes())
         for key, value in description.items():
             model.user_info.add(key=key, value=json.dumps(value))
         path.write_bytes(model.SerializeToString())
+
+
+def _write_onnx(network: Deployed, path: Path, description: dict[str, Any]) -> None:
+    try:
+        import onnx
+
+        from src.deployment.onnx_network import onnx_model
+    except ImportError as error:
+        raise InputError(f'ONNX export needs the package onnx ({error}): '
+                         'pip install -r requirements-onnx.txt') from error
+    model = onnx_model(network, description['image_size'], description['batch_size'])
+    onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in description.items()})
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
 
 
 def compare(run: Run, inputs: np.ndarray, heatmaps: np.ndarray, batch_size: int, decoded: bool,
