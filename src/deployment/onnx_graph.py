@@ -66,9 +66,14 @@ def arranged(values: np.ndarray, channels: np.ndarray, axis: int = 0, empty: flo
 
 
 class Graph:
-    """The nodes and constants so far. Values are called by their names; the batch is free."""
+    """The nodes and constants so far. Values are called by their names; the batch is free.
+
+    Attributes:
+        part: begins the names of what is added, before a slash.
+    """
 
     def __init__(self) -> None:
+        self.part = ''
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, TensorProto] = {}
         self.shapes: list[ValueInfoProto] = []
@@ -84,7 +89,7 @@ class Graph:
         """Return the name of what a new node gives."""
         names = [value.name if isinstance(value, FeatureMap) else
                  self.constant(value) if isinstance(value, np.ndarray) else value for value in inputs]
-        output = f'{operator}.{len(self.nodes)}'
+        output = f'{self.part}/{operator}.{len(self.nodes)}'.lstrip('/')
         self.nodes.append(helper.make_node(operator, names, [output], name=output, **attributes))
         return output
 

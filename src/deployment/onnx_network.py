@@ -153,15 +153,19 @@ def head(graph: Graph, cell: model.IterativeHead, xs: Sequence[FeatureMap]) -> F
 
 def heatmaps(graph: Graph, network: model.LiteHRNet, x: FeatureMap) -> FeatureMap:
     """Return the network's output for a normalised image."""
-    backbone = network.backbone
+    backbone, graph.part = network.backbone, 'stem'
     xs = [stem(graph, backbone.stem, x)]
-    for transition, modules in backbone.stages:
+    for s, (transition, modules) in enumerate(backbone.stages):
+        graph.part = f'transition{s}'
         xs = [source if isinstance(cell, model.Identity) else graph.layers(source, layers_of(cell))
               for cell, source in zip(transition, [*xs, xs[-1]])]
-        for module in modules:
+        for m, module in enumerate(modules):
+            graph.part = f'stage{s}.{m}'
             xs = stage_module(graph, module, xs)
+    graph.part = 'head'
+    x, graph.part = head(graph, backbone.head_layer, xs), ''
     final, = layers_of(network.keypoint_head)
-    return graph.layer(head(graph, backbone.head_layer, xs), final, np.arange(len(final.weight)))
+    return graph.layer(x, final, np.arange(len(final.weight)))
 
 
 def normalised(graph: Graph, cell: Normalise, name: str, size: tuple[int, int]) -> FeatureMap:
