@@ -18,9 +18,8 @@ SLOW_ON_CPU = ((2, 9, 0), (2, 10, 0))
 # Batch normalisation on the CPU moves its running variance towards the variance over n - 1 from 2.1 on, over n before.
 RUNNING_VARIANCE_DDOF = 1 if VERSION >= (2, 1) else 0
 
-# Formats that can be written for any number of images. The graphs that 1.10 and 2.0 write as ONNX hold the batch in
-# more places than can be freed (see src/deployment/onnx_graph.py); 2.0 fails on the slices of a MINDIR.
-FREE_BATCH = ('MINDIR', 'ONNX') if VERSION >= (2, 1) else () if VERSION >= (2,) else ('MINDIR',)
+# Formats that MindSpore can write for any number of images: 2.0 fails on the slices of a MINDIR.
+FREE_BATCH = () if (2,) <= VERSION < (2, 1) else ('MINDIR',)
 
 
 def built_for(device: str) -> bool:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
@@ -16,13 +17,18 @@ from src.common.files import atomic_path
 from src.cpu.cells import decelerate
 from src.deployment.runtime import Run, open_file
 from src.deployment.wrappers import ArgMax, Deployed, Normalise
+from src.mmpose.coco import TopDownDataset
+from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.geometry import PIXEL_STD
 from src.mmpose.heatmap import decode
 from src.mmpose.image import to_planes
 from src.model import STRIDE
+from src.utils import get_logger
 
 FORMATS = {'MINDIR': '.mindir', 'ONNX': '.onnx', 'AIR': '.air'}
 COLOURS = ('rgb', 'bgr')
+PICTURES = ('.jpg', '.jpeg', '.png')
+MAX_SAMPLES = 32
 TOLERANCE = 1e-3  # of the largest heatmap value; float32 rounding in another order stays far below
 MAX_MOVED = 0.05  # share of keypoints that may move: of two pixels equal but for rounding either may be the peak
 
@@ -52,7 +58,8 @@ def describe(config: dict[str, Any], model_config: str, batch_size: int, preproc
 
 
 def export_network(network: nn.Cell, output: Path, file_format: str, config: dict[str, Any], model_config: str, *,
-                   batch_size: int = 0, preprocess: str | None = None, decoded: bool = False) -> dict[str, float]:
+                   batch_size: int = 0, preprocess: str | None = None, decoded: bool = False,
+                   int8_crops: np.ndarray | None = None) -> dict[str, float]:
     """Write `output`, and return how far it is from the network on random images.
 
     Args:
@@ -63,6 +70,7 @@ def export_network(network: nn.Cell, output: Path, file_format: str, config: dic
         model_config: its name.
         batch_size: images per call; 0 for any number (not AIR).
         preprocess: 'rgb' or 'bgr': take uint8 crops (N, H, W, 3) with these channels, and normalise them inside.
+        int8_crops: compute in INT8 (ONNX alone), by the values on these normalised crops (see `src.deployment.int8`).
         decoded: give keypoints (N, K, 3): x, y in input pixels by the `default` decoding, and score; not heatmaps.
 
     Returns:
@@ -80,8 +88,11 @@ def export_network(network: nn.Cell, output: Path, file_format: str, config: dic
                                               np.uint8)
     images = normalised(crops[..., ::-1] if swapped else crops, description)
     inputs = crops if preprocess else images
+    deployed = Deployed(network, normalise, arg_max).set_train(False)
     with atomic_path(output) as temporary:
-        _write(Deployed(network, normalise, arg_max).set_train(False), temporary, file_format, inputs, description)
+        if int8_crops is not None:
+            return {'root mean square': _write_onnx(deployed, temporary, description, int8_crops)}
+        _write(deployed, temporary, file_format, inputs, description)
         if file_format == 'AIR':
             return {}
         heatmaps = network(Tensor(images)).asnumpy()
@@ -95,19 +106,15 @@ def normalised(crops: np.ndarray, description: dict[str, Any]) -> np.ndarray:
     return np.stack([to_planes(np.ascontiguousarray(crop), factor, offset) for crop in crops])
 
 
-def _write(network: nn.Cell, path: Path, file_format: str, inputs: np.ndarray, description: dict[str, Any]) -> None:
+def _write(network: Deployed, path: Path, file_format: str, inputs: np.ndarray, description: dict[str, Any]) -> None:
+    if file_format == 'ONNX':
+        _write_onnx(network, path, description)
+        return
     batch, mode = description['batch_size'], path.stat().st_mode
     if not batch and file_format not in FREE_BATCH:
         raise InputError(f'{file_format} for any number of images: not from MindSpore {ms.__version__}; '
                          'give a number with --batch_size')
-    if file_format == 'ONNX':
-        try:
-            from src.deployment.onnx_graph import edit_file
-        except ImportError as error:
-            raise InputError(f'ONNX export needs the package onnx ({error}): '
-                             'pip install -r requirements-onnx.txt') from error
-        example = Tensor(inputs[:max(1, batch)])  # MindSpore writes fixed batches only; edit_file frees it
-    elif batch:
+    if batch:
         example = Tensor(inputs[:batch])
     else:
         example = Tensor(shape=[None, *inputs.shape[1:]], dtype=Tensor(inputs).dtype)
@@ -118,13 +125,60 @@ def _write(network: nn.Cell, path: Path, file_format: str, inputs: np.ndarray, d
         raise InputError(f'{file_format} export is not possible on this device: {reason}; '
                          'choose another --file_format') from error
     path.chmod(mode)  # MindSpore leaves it read-only
-    if file_format == 'ONNX':
-        edit_file(path, batch, description)
-    elif file_format == 'MINDIR' and 'user_info' in ModelProto.DESCRIPTOR.fields_by_name:
+    if file_format == 'MINDIR' and 'user_info' in ModelProto.DESCRIPTOR.fields_by_name:
         model = ModelProto.FromString(path.read_bytes())
         for key, value in description.items():
             model.user_info.add(key=key, value=json.dumps(value))
         path.write_bytes(model.SerializeToString())
+
+
+def _write_onnx(network: Deployed, path: Path, description: dict[str, Any],
+                int8_crops: np.ndarray | None = None) -> float:
+    """Write an ONNX file, and return the error that INT8 brings (see `src.deployment.int8`), 0 without it."""
+    try:
+        import onnx
+
+        from src.deployment.int8 import quantised
+        from src.deployment.onnx_network import onnx_model
+    except ImportError as error:
+        raise InputError(f'ONNX export needs the package onnx ({error}): '
+                         'pip install -r requirements-onnx.txt') from error
+    model, error = onnx_model(network, description['image_size'], description['batch_size']), 0.0
+    if int8_crops is not None:
+        model, error = quantised(model, int8_crops, get_logger().info)
+    onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in description.items()})
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+    return error
+
+
+def samples(folder: Path) -> list[Path]:
+    """Return up to `MAX_SAMPLES` pictures of a folder, evenly chosen in the order of their names.
+
+    Raises:
+        InputError: there are none.
+    """
+    files = sorted(path for path in folder.glob('*') if path.suffix.lower() in PICTURES)
+    if not files:
+        raise InputError(f'--int8 {folder}: no pictures ({", ".join(PICTURES)}); name a folder of some dozens')
+    return files[::-(-len(files) // MAX_SAMPLES)]
+
+
+def sample_crops(pictures: list[Path], config: dict[str, Any]) -> np.ndarray:
+    """Return normalised crops (N, 3, H, W) of the whole pictures.
+
+    Raises:
+        InputError: one can't be read.
+    """
+    data, crops = config['data'], []
+    dataset = TopDownDataset(DatasetInfo.from_dict(data['info']), data['image_size'], data['heatmap_size'],
+                             config['val_pipeline'])
+    for path in pictures:
+        image = cv2.imread(str(path))
+        if image is None:
+            raise InputError(f'{path}: not readable as a picture; take it out of the folder')
+        crops.append(dataset.crop(image, [0, 0, image.shape[1], image.shape[0]])['img'])
+    return np.stack(crops)
 
 
 def compare(run: Run, inputs: np.ndarray, heatmaps: np.ndarray, batch_size: int, decoded: bool,

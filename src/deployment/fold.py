@@ -8,15 +8,22 @@ from mindspore import nn
 from src.model import Identity
 
 
-def _fold(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
+def folded(conv: nn.Conv2d, after: nn.Cell | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return weight and bias, float64, of a convolution together with the BN after it, if one is."""
+    weight = conv.weight.asnumpy().astype(np.float64)
+    bias = conv.bias.asnumpy().astype(np.float64) if conv.has_bias else np.zeros(len(weight))
+    if not isinstance(after, nn.BatchNorm2d):
+        return weight, bias
     gamma, beta, mean, variance = (p.asnumpy().astype(np.float64) for p in (
-        bn.gamma, bn.beta, bn.moving_mean, bn.moving_variance))
-    factor = gamma / np.sqrt(variance + bn.eps)
-    weight = conv.weight.asnumpy() * factor[:, None, None, None]
+        after.gamma, after.beta, after.moving_mean, after.moving_variance))
+    factor = gamma / np.sqrt(variance + after.eps)
+    return weight * factor[:, None, None, None], beta + (bias - mean) * factor
+
+
+def _fold(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
+    weight, bias = (ms.Tensor(value.astype(np.float32)) for value in folded(conv, bn))
     return nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, pad_mode='pad',
-                     padding=conv.padding, group=conv.group, has_bias=True,
-                     weight_init=ms.Tensor(weight.astype(np.float32)),
-                     bias_init=ms.Tensor((beta - mean * factor).astype(np.float32)))
+                     padding=conv.padding, group=conv.group, has_bias=True, weight_init=weight, bias_init=bias)
 
 
 def fold_batch_norm(network: nn.Cell) -> None:

@@ -1,136 +1,152 @@
-"""The graph that MindSpore writes as ONNX, rewritten in the operators that ONNX runtimes are fast at.
+"""An ONNX graph under construction, of operators and shapes that ONNX runtimes are fast at.
 
-MindSpore spells a channel shuffle as a sequence, nearest upsampling as a broadcast over six axes (fast there, slow
-here) and fixes the batch. The rewritten graph computes the same values for any number of images; blocked
-convolution layouts of the runtime carry on through it.
+onnxruntime computes convolutions on blocks of 8 or 16 channels, and keeps tensors in that layout between operators as
+long as each has whole blocks of channels, known sizes, and no broadcasting; else it copies them. So tensors here are
+filled up with channels of zeros, and channels are never moved, split off or put together: a `FeatureMap` says which
+channel of the network lies where, and the weights of the next convolution are arranged to suit.
 """
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
-import mindspore  # noqa: F401  before onnx, whose protobuf would not take MindSpore's older messages any more
 import numpy as np
-import onnx
-from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from mindspore import nn  # before onnx's parts, whose protobuf would not take MindSpore's older messages any more
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+from src.deployment.fold import folded
 
 BATCH = 'batch'
+BLOCK = 16
+EMPTY = -1  # in place of a channel's number
+OPSET = 11
+ONE = 20.0  # its sigmoid is 1 in float32
+
+
+class Layer(NamedTuple):
+    """A convolution with all that directly follows it; `weight` (O, I, k, k) and `bias` (O,) are float64."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    stride: int
+    depthwise: bool
+    act: str | None
+
+
+class FeatureMap(NamedTuple):
+    """A value (N, places, *size) in the graph; `channels` holds the number of each place's channel, or EMPTY."""
+
+    name: str
+    channels: np.ndarray
+    size: tuple[int, int]
+
+
+def layers_of(cell: nn.Cell) -> list[Layer]:
+    """Return the layers of a cell that runs its children in their order."""
+    leaves = [leaf for _, leaf in cell.cells_and_names()
+              if isinstance(leaf, (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Sigmoid))]
+    layers: list[Layer] = []
+    for leaf, after in zip(leaves, [*leaves[1:], None]):
+        if isinstance(leaf, nn.Conv2d):
+            layers.append(Layer(*folded(leaf, after), leaf.stride[0], leaf.group > 1, None))
+        elif not isinstance(leaf, nn.BatchNorm2d):
+            layers[-1] = layers[-1]._replace(act='Relu' if isinstance(leaf, nn.ReLU) else 'Sigmoid')
+    return layers
+
+
+def whole_blocks(channels: int) -> np.ndarray:
+    """Return the numbers of `channels` channels in their order, and EMPTY up to the end of the last block."""
+    return np.pad(np.arange(channels), (0, -channels % BLOCK), constant_values=EMPTY)
+
+
+def arranged(values: np.ndarray, channels: np.ndarray, axis: int = 0, empty: float = 0.0) -> np.ndarray:
+    """Return what `values` has for each of `channels` along `axis`, and `empty` in EMPTY places."""
+    shape = [-1 if i == axis else 1 for i in range(values.ndim)]
+    return np.where(channels.reshape(shape) == EMPTY, empty, np.take(values, np.maximum(channels, 0), axis))
 
 
 class Graph:
-    """An ONNX graph's nodes by their outputs and their inputs, and its constants by name."""
+    """The nodes and constants so far. Values are called by their names; the batch is free.
 
-    def __init__(self, graph: GraphProto) -> None:
-        self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-        self.renamed: dict[str, str] = {}
-        self.replaced: dict[str, list[NodeProto]] = {}  # by the first output of the node whose place they take
+    Attributes:
+        part: begins the names of what is added, before a slash.
+    """
+
+    def __init__(self) -> None:
+        self.part = ''
         self.nodes: list[NodeProto] = []
-        for node in graph.node:
-            node.input[:] = map(self.name, node.input)
-            if node.op_type == 'Identity':
-                self.renamed[node.output[0]] = node.input[0]
-            elif node.op_type == 'Constant':
-                self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-            else:
-                self.nodes.append(node)
-        self.maker = {name: node for node in self.nodes for name in node.output}
-        self.takers: dict[str, list[NodeProto]] = {}
-        for node in self.nodes:
-            for name in node.input:
-                self.takers.setdefault(name, []).append(node)
+        self.constants: dict[str, TensorProto] = {}
+        self.shapes: list[ValueInfoProto] = []
 
-    def name(self, name: str) -> str:
-        """Return what a value is called by now."""
-        return self.renamed.get(name, name)
-
-    def constant(self, name: str, value: np.ndarray) -> str:
-        """Add a constant and return its name."""
-        self.constants[name] = value
+    def constant(self, value: np.ndarray) -> str:
+        """Return the name of a constant; float64 becomes float32."""
+        value = np.asarray(value, np.float32 if value.dtype == np.float64 else value.dtype)
+        name = f'constant.{len(self.constants)}'
+        self.constants[name] = numpy_helper.from_array(value, name)
         return name
 
-    def replace(self, node: NodeProto, *new: NodeProto) -> None:
-        """Put nodes in the place of one; those that made its inputs alone are dropped in `write`."""
-        self.replaced[node.output[0]] = list(new)
+    def add(self, operator: str, *inputs: str | FeatureMap | np.ndarray, **attributes: Any) -> str:
+        """Return the name of what a new node gives."""
+        names = [value.name if isinstance(value, FeatureMap) else
+                 self.constant(value) if isinstance(value, np.ndarray) else value for value in inputs]
+        output = f'{self.part}/{operator}.{len(self.nodes)}'.lstrip('/')
+        self.nodes.append(helper.make_node(operator, names, [output], name=output, **attributes))
+        return output
 
-    def write(self, graph: GraphProto) -> None:
-        """Put what the outputs need, and nothing else, into `graph`."""
-        nodes = [new for node in self.nodes for new in self.replaced.get(node.output[0], [node])]
-        needed, result = {output.name for output in graph.output}, []
-        for node in reversed(nodes):
-            if needed & set(node.output):
-                node.input[:] = map(self.name, node.input)
-                needed |= set(node.input)
-                result.append(node)
-        del graph.node[:], graph.initializer[:]
-        graph.node.extend(reversed(result))
-        graph.initializer.extend(numpy_helper.from_array(np.ascontiguousarray(value), name)
-                                 for name, value in self.constants.items() if name in needed)
+    def layer(self, x: FeatureMap, layer: Layer, to: np.ndarray | None = None) -> FeatureMap:
+        """Return the output of a layer, with channel `to[i]` (default: in their order) in place i.
 
+        A depthwise layer leaves channels where they are, and those in EMPTY places as they are.
+        """
+        weight, bias = layer.weight, layer.bias
+        padding = weight.shape[2] // 2
+        if layer.depthwise:
+            to = x.channels
+            weight, bias = arranged(weight, to), arranged(bias, to)
+            weight[to == EMPTY, 0, padding, padding] = 1
+        else:
+            to = whole_blocks(len(weight)) if to is None else to
+            one = ONE if layer.act == 'Sigmoid' else 0.0
+            weight, bias = arranged(arranged(weight, to), x.channels, 1), arranged(bias, to, empty=one)
+        name = self.add('Conv', x, weight, bias, kernel_shape=weight.shape[2:], pads=[padding] * 4,
+                        strides=[layer.stride] * 2, group=len(to) if layer.depthwise else 1)
+        size = tuple(-(-length // layer.stride) for length in x.size)
+        return FeatureMap(self.add(layer.act, name) if layer.act else name, to, size)
 
-def upsampling(graph: Graph) -> None:
-    """Rewrite Reshape + Reshape + broadcast Add or Mul + Reshape as Resize + Add or Mul."""
-    for node in graph.nodes:
-        parts = [graph.maker.get(name) for name in node.input]
-        if node.op_type not in ('Add', 'Mul') or any(part is None or part.op_type != 'Reshape' for part in parts):
-            continue
-        shapes = [graph.constants[part.input[1]] for part in parts]
-        if any(len(shape) != 6 for shape in shapes):
-            continue
-        high, low = parts if shapes[1][3] == 1 else parts[::-1]
-        factor, name = float(max(shape[3] for shape in shapes)), node.output[0]
-        scales = graph.constant(f'{name}.scales', np.array([1, 1, factor, factor], np.float32))
-        roi = graph.constant('roi', np.zeros(0, np.float32))
-        graph.replace(node,
-                      helper.make_node('Resize', [low.input[0], roi, scales], [f'{name}.low'], mode='nearest',
-                                       coordinate_transformation_mode='asymmetric', nearest_mode='floor'),
-                      helper.make_node(node.op_type, [high.input[0], f'{name}.low'], [name]))
-        for after in graph.takers[name]:  # the value has four axes already
-            if len(graph.constants[after.input[1]]) == 4:
-                graph.renamed[after.output[0]] = name
+    def layers(self, x: FeatureMap, layers: Iterable[Layer], to: np.ndarray | None = None) -> FeatureMap:
+        """Return the output of layers in a row; `to`: the last one's, see `layer`."""
+        *first, last = layers
+        for layer in first:
+            x = self.layer(x, layer)
+        return self.layer(x, last, to)
 
+    def enlarge(self, name: str, channels: np.ndarray, before: tuple[int, int], after: tuple[int, int],
+                **mode: str) -> str:
+        """Return a value enlarged from one size to a multiple of it: nearest, unless `mode` (of Resize) says more."""
+        if before == after:
+            return name
+        scales = np.array([1, 1, after[0] / before[0], after[1] / before[1]])
+        mode = mode or dict(mode='nearest', coordinate_transformation_mode='asymmetric', nearest_mode='floor')
+        output = self.add('Resize', name, np.zeros(0), scales, **mode)
+        # Runtimes don't infer that Resize leaves the batch alone, and layouts end where sizes may differ.
+        self.shapes.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, [BATCH, len(channels), *after]))
+        return output
 
-def shuffles(graph: Graph) -> None:
-    """Rewrite SequenceConstruct + ConcatFromSequence as Unsqueeze + Concat."""
-    for node in graph.nodes:
-        if node.op_type != 'ConcatFromSequence':
-            continue
-        name, parts = node.output[0], graph.maker[node.input[0]].input
-        axis = next(attribute.i for attribute in node.attribute if attribute.name == 'axis')
-        new = [f'{name}.{i}' for i in range(len(parts))]
-        graph.replace(node, *(helper.make_node('Unsqueeze', [part], [out], axes=[axis])
-                              for part, out in zip(parts, new)), helper.make_node('Concat', new, [name], axis=axis))
+    def model(self, inputs: ValueInfoProto, output: str, shape: Iterable[int], batch_size: int) -> ModelProto:
+        """Return the model that takes `inputs` and gives what the last node does, (batch_size, *shape), as `output`.
 
-
-def means(graph: Graph) -> None:
-    """Rewrite ReduceMean over an image as GlobalAveragePool."""
-    for node in graph.nodes:
-        axes = next((list(attribute.ints) for attribute in node.attribute if attribute.name == 'axes'), None)
-        if node.op_type == 'ReduceMean' and axes == [2, 3]:
-            graph.replace(node, helper.make_node('GlobalAveragePool', node.input, node.output))
-
-
-def simplify(model: ModelProto) -> None:
-    """Rewrite a model of `ms.export`, in place."""
-    graph = Graph(model.graph)
-    for rewrite in (upsampling, shuffles, means):
-        rewrite(graph)
-    graph.write(model.graph)
-
-
-def edit_file(path: Path, batch_size: int, description: dict[str, Any]) -> None:
-    """Simplify an ONNX file of `ms.export`, in place, and write its description into it.
-
-    Args:
-        path: the file.
-        batch_size: images per call; 0 frees it.
-        description: goes into the file's metadata, each value as JSON.
-    """
-    model = onnx.load(str(path))
-    simplify(model)
-    for value in (*model.graph.input, *model.graph.output) if not batch_size else ():
-        value.type.tensor_type.shape.dim[0].dim_param = BATCH
-    helper.set_model_props(model, {key: json.dumps(value) for key, value in description.items()})
-    model.producer_name = 'litehrnet'
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
+        Args:
+            inputs: name, type and shape, batch included.
+            output: name.
+            shape: of one image's output.
+            batch_size: images; 0: any number.
+        """
+        self.nodes[-1].output[0] = output
+        outputs = helper.make_tensor_value_info(output, TensorProto.FLOAT, [BATCH, *shape])
+        graph = helper.make_graph(self.nodes, 'litehrnet', [inputs], [outputs], list(self.constants.values()),
+                                  value_info=self.shapes)
+        if batch_size:
+            for value in (*graph.input, *graph.output, *graph.value_info):
+                value.type.tensor_type.shape.dim[0].dim_value = batch_size
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid('', OPSET)], ir_version=6,
+                                 producer_name='litehrnet')
