@@ -36,12 +36,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--decode', action='store_true',
                         help='give keypoints, found by arg-max and quarter-pixel shift, instead of heatmaps')
     parser.add_argument('--int8', metavar='FOLDER', help='ONNX: compute in 8-bit integers where it costs little, as '
-                        'measured on the pictures in this folder, each of one person who fills it')
+                        'measured on the images in this folder, each of one person who fills it')
     options, experiment, config = parse(parser, argv)
     if options.int8 and (options.file_format != 'ONNX' or options.preprocess or options.decode
                          or options.batch_size):
         raise InputError('--int8: for --file_format ONNX without --preprocess, --decode and --batch_size; leave it out')
-    pictures = samples(Path(options.int8)) if options.int8 else []
+    images = samples(Path(options.int8)) if options.int8 else []
     least = 1 if options.file_format == 'AIR' else 0
     batch_size = least if options.batch_size is None else options.batch_size
     if batch_size < least:
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     network = build_network(config)
     load_network(network, checkpoint)
     fold_batch_norm(network)
-    crops = sample_crops(pictures, config) if pictures else None
+    crops = sample_crops(images, config) if images else None
     differences = export_network(network, output, options.file_format, config, experiment['model_config'],
                                  batch_size=batch_size, preprocess=options.preprocess, decoded=options.decode,
                                  int8_crops=crops)

@@ -1,7 +1,6 @@
 """Our side of a comparison: every builder prepares what train.py, eval.py and export.py run."""
 from __future__ import annotations
 
-import platform
 import sys
 import time
 from itertools import islice
@@ -196,11 +195,6 @@ def one_by_one(model_config: str, data_root: str, count: int) -> Callable[[], in
     return evaluate
 
 
-def versions() -> Callable[[], str]:
-    """Return the releases that figures depend on, as a callable."""
-    return lambda: f'Python {platform.python_version()}, MindSpore {ms.__version__}, OpenCV {cv2.__version__}'
-
-
 if __name__ == '__main__':
     serve(dict(train=train, forward=forward, export=export, samples=samples, loader=loader, evaluation=evaluation,
-               one_by_one=one_by_one, versions=versions))
+               one_by_one=one_by_one))

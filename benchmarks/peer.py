@@ -1,4 +1,4 @@
-"""The other side of a comparison: MMPose's Lite-HRNet on PyTorch, eager. The peer's own Python runs it."""
+"""The sides that are not ours: MMPose's Lite-HRNet on PyTorch and runtimes of ONNX files, by a Python of their own."""
 from __future__ import annotations
 
 import importlib
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Callable
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import nn
 from worker import serve
@@ -61,11 +60,17 @@ def noise(image_size: list[int], batch: int) -> torch.Tensor:
     return torch.randn(batch, 3, image_size[1], image_size[0])
 
 
-def train(model: dict[str, Any], image_size: list[int], batch: int) -> Callable[[], float]:
+def in_mode(mode: str, network: nn.Module, images: torch.Tensor) -> tuple[nn.Module, torch.Tensor]:
+    """Return network and images for `mode`: 'eager' (as they are), 'channels_last' or 'compiled' (by inductor)."""
+    if mode == 'channels_last':
+        return network.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
+    return torch.compile(network) if mode == 'compiled' else network, images
+
+
+def train(model: dict[str, Any], image_size: list[int], batch: int, mode: str = 'eager') -> Callable[[], float]:
     """Return one step: forward, mean squared error with target weights, backward, Adam."""
-    network = build_network(model).train()
+    network, images = in_mode(mode, build_network(model).train(), noise(image_size, batch))
     optimizer = torch.optim.Adam(network.parameters(), 2.5e-4)
-    images = noise(image_size, batch)
     target = torch.rand(batch, model['num_joints'], image_size[1] // 4, image_size[0] // 4)
     weight = torch.ones(batch, model['num_joints'], 1, 1)
 
@@ -79,9 +84,9 @@ def train(model: dict[str, Any], image_size: list[int], batch: int) -> Callable[
     return step
 
 
-def forward(model: dict[str, Any], image_size: list[int], batch: int) -> Callable[[], None]:
+def forward(model: dict[str, Any], image_size: list[int], batch: int, mode: str) -> Callable[[], None]:
     """Return the inference as MMPose does it: eval mode, no gradients."""
-    network, images = build_network(model).eval(), noise(image_size, batch)
+    network, images = in_mode(mode, build_network(model).eval(), noise(image_size, batch))
 
     def run() -> None:
         with torch.no_grad():
@@ -96,20 +101,25 @@ def export(model: dict[str, Any], image_size: list[int], batch: int, file: str) 
     return lambda: torch.onnx.export(network, (noise(image_size, batch),), file, dynamo=False, opset_version=17)
 
 
-def session(file: str) -> Callable[[], None]:
-    """Return the run of any ONNX file through onnxruntime."""
-    runtime = onnxruntime.InferenceSession(file, providers=['CPUExecutionProvider'])
-    source = runtime.get_inputs()[0]
+def onnxruntime(file: str) -> Callable[[], None]:
+    """Return the run of any ONNX file of fixed shape through onnxruntime."""
+    session = importlib.import_module('onnxruntime').InferenceSession(file, providers=['CPUExecutionProvider'])
+    source = session.get_inputs()[0]
     images = np.random.default_rng(0).standard_normal(source.shape, np.float32)
-    return lambda: runtime.run(None, {source.name: images}) and None
+    return lambda: session.run(None, {source.name: images}) and None
 
 
-def versions() -> Callable[[], str]:
-    """Return the releases that figures depend on, as a callable."""
-    mmpose = importlib.import_module('mmpose')
-    return lambda: (f'PyTorch {torch.__version__} with {torch.get_num_threads()} threads, MMPose {mmpose.__version__}, '
-                    f'onnxruntime {onnxruntime.__version__}')
+def openvino(file: str) -> Callable[[], None]:
+    """Return the run of any ONNX file of fixed shape through OpenVINO, all cores on one batch.
+
+    In float32, as onnxruntime computes; by itself it takes bfloat16 on processors that have it.
+    """
+    network = importlib.import_module('openvino').compile_model(
+        file, 'CPU', {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'})
+    request = network.create_infer_request()
+    images = np.random.default_rng(0).standard_normal(tuple(network.input().shape), np.float32)
+    return lambda: request.infer([images], share_inputs=True) and None
 
 
 if __name__ == '__main__':
-    serve(dict(train=train, forward=forward, export=export, session=session, versions=versions))
+    serve(dict(train=train, forward=forward, export=export, onnxruntime=onnxruntime, openvino=openvino))

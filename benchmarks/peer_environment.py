@@ -1,4 +1,4 @@
-"""The peer's Python environment: PyTorch for the CPU and MMPose, kept in the user's cache."""
+"""The peer's Python environment: PyTorch for the CPU, MMPose, onnxruntime and OpenVINO, kept in the user's cache."""
 from __future__ import annotations
 
 import subprocess
@@ -13,12 +13,12 @@ TORCH = 'torch==2.13.0'
 CPU_WHEELS = 'https://download.pytorch.org/whl/cpu'
 NEEDS = ('numpy==1.26.4', 'opencv-python-headless==4.10.0.84', 'onnx==1.23.2', 'onnxruntime==1.32.0', 'addict==2.4.0',
          'pyyaml', 'rich', 'termcolor', 'yapf', 'matplotlib')
-# Installed without their dependencies, which other models and compiled operators need.
-WITHOUT_DEPENDENCIES = ('mmpose==1.3.2', 'mmcv-lite==2.2.0', 'mmengine==0.10.7')
+# Installed without their dependencies, which other models, compiled operators and usage statistics need.
+WITHOUT_DEPENDENCIES = ('mmpose==1.3.2', 'mmcv-lite==2.2.0', 'mmengine==0.10.7', 'openvino==2026.4.1')
 
 
 def peer_python() -> Path:
-    """Return the environment's Python; make the environment the first time (1.5 GB, some minutes).
+    """Return the environment's Python; make the environment the first time (1.6 GB, some minutes).
 
     PyTorch's own index has wheels without CUDA; where it can't be reached, the default index is used.
 

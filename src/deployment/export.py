@@ -27,7 +27,7 @@ from src.utils import get_logger
 
 FORMATS = {'MINDIR': '.mindir', 'ONNX': '.onnx', 'AIR': '.air'}
 COLOURS = ('rgb', 'bgr')
-PICTURES = ('.jpg', '.jpeg', '.png')
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 MAX_SAMPLES = 32
 TOLERANCE = 1e-3  # of the largest heatmap value; float32 rounding in another order stays far below
 MAX_MOVED = 0.05  # share of keypoints that may move: of two pixels equal but for rounding either may be the peak
@@ -74,7 +74,8 @@ def export_network(network: nn.Cell, output: Path, file_format: str, config: dic
         decoded: give keypoints (N, K, 3): x, y in input pixels by the `default` decoding, and score; not heatmaps.
 
     Returns:
-        The largest differences: of 'heatmaps', or of 'scores' and 'pixels'; {} for AIR.
+        The largest differences: of 'heatmaps', or of 'scores' and 'pixels'; in INT8 the root mean square of the
+        heatmaps' on the crops, of the heatmaps' own; {} for AIR.
 
     Raises:
         InputError: the format is not available here, or the reloaded file computes something else.
@@ -91,7 +92,10 @@ def export_network(network: nn.Cell, output: Path, file_format: str, config: dic
     deployed = Deployed(network, normalise, arg_max).set_train(False)
     with atomic_path(output) as temporary:
         if int8_crops is not None:
-            return {'root mean square': _write_onnx(deployed, temporary, description, int8_crops)}
+            _write_onnx(deployed, temporary, description, int8_crops)
+            found, expected = (np.concatenate([run(crop[None]) for crop in int8_crops]) for run in (
+                open_file(temporary)[0], lambda crop: network(Tensor(crop)).asnumpy()))
+            return {'root mean square': float(np.sqrt(((found - expected) ** 2).mean() / (expected ** 2).mean()))}
         _write(deployed, temporary, file_format, inputs, description)
         if file_format == 'AIR':
             return {}
@@ -133,8 +137,7 @@ def _write(network: Deployed, path: Path, file_format: str, inputs: np.ndarray, 
 
 
 def _write_onnx(network: Deployed, path: Path, description: dict[str, Any],
-                int8_crops: np.ndarray | None = None) -> float:
-    """Write an ONNX file, and return the error that INT8 brings (see `src.deployment.int8`), 0 without it."""
+                int8_crops: np.ndarray | None = None) -> None:
     try:
         import onnx
 
@@ -143,29 +146,28 @@ def _write_onnx(network: Deployed, path: Path, description: dict[str, Any],
     except ImportError as error:
         raise InputError(f'ONNX export needs the package onnx ({error}): '
                          'pip install -r requirements-onnx.txt') from error
-    model, error = onnx_model(network, description['image_size'], description['batch_size']), 0.0
+    model = onnx_model(network, description['image_size'], description['batch_size'])
     if int8_crops is not None:
-        model, error = quantised(model, int8_crops, get_logger().info)
+        model = quantised(model, int8_crops, get_logger().info)
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in description.items()})
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
-    return error
 
 
 def samples(folder: Path) -> list[Path]:
-    """Return up to `MAX_SAMPLES` pictures of a folder, evenly chosen in the order of their names.
+    """Return up to `MAX_SAMPLES` images of a folder, evenly chosen in the order of their names.
 
     Raises:
         InputError: there are none.
     """
-    files = sorted(path for path in folder.glob('*') if path.suffix.lower() in PICTURES)
+    files = sorted(path for path in folder.glob('*') if path.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
-        raise InputError(f'--int8 {folder}: no pictures ({", ".join(PICTURES)}); name a folder of some dozens')
+        raise InputError(f'--int8 {folder}: no images ({", ".join(IMAGE_SUFFIXES)}); name a folder of some dozens')
     return files[::-(-len(files) // MAX_SAMPLES)]
 
 
-def sample_crops(pictures: list[Path], config: dict[str, Any]) -> np.ndarray:
-    """Return normalised crops (N, 3, H, W) of the whole pictures.
+def sample_crops(images: list[Path], config: dict[str, Any]) -> np.ndarray:
+    """Return normalised crops (N, 3, H, W) of the whole images.
 
     Raises:
         InputError: one can't be read.
@@ -173,10 +175,10 @@ def sample_crops(pictures: list[Path], config: dict[str, Any]) -> np.ndarray:
     data, crops = config['data'], []
     dataset = TopDownDataset(DatasetInfo.from_dict(data['info']), data['image_size'], data['heatmap_size'],
                              config['val_pipeline'])
-    for path in pictures:
+    for path in images:
         image = cv2.imread(str(path))
         if image is None:
-            raise InputError(f'{path}: not readable as a picture; take it out of the folder')
+            raise InputError(f'{path}: not readable as an image; take it out of the folder')
         crops.append(dataset.crop(image, [0, 0, image.shape[1], image.shape[0]])['img'])
     return np.stack(crops)
 

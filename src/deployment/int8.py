@@ -183,8 +183,8 @@ class Quantiser:
             self._pair(output)
 
 
-def quantised(model: ModelProto, crops: np.ndarray, report: Callable[[str], None]) -> tuple[ModelProto, float]:
-    """Return a model of `onnx_model` in 8 bits, and the error of its heatmaps (see `MAX_ERROR`).
+def quantised(model: ModelProto, crops: np.ndarray, report: Callable[[str], None]) -> ModelProto:
+    """Return a model of `onnx_model` in 8 bits, its heatmaps within `MAX_ERROR`.
 
     Args:
         model: takes float32 crops, gives heatmaps.
@@ -213,4 +213,4 @@ def quantised(model: ModelProto, crops: np.ndarray, report: Callable[[str], None
     if not parts:
         raise InputError(f'--int8: no part of the network stays within {MAX_ERROR:.0%} of the heatmaps; export it '
                          'without')
-    return Quantiser(model, ranges, parts).model, whole
+    return Quantiser(model, ranges, parts).model

@@ -24,8 +24,8 @@ SETTINGS = {'model.module': 'NAIVE', 'model.stage_modules': '1,1', 'model.stage_
 
 
 @pytest.fixture()
-def pictures(tmp_path: Path) -> Path:
-    folder, rng = tmp_path / 'pictures', np.random.default_rng(0)
+def images(tmp_path: Path) -> Path:
+    folder, rng = tmp_path / 'images', np.random.default_rng(0)
     folder.mkdir()
     for i in range(6):
         image = cv2.resize(rng.integers(0, 256, (9, 6, 3), np.uint8), (60, 90), interpolation=cv2.INTER_CUBIC)
@@ -34,12 +34,12 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_file_near_the_floating_one(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_near_the_floating_one(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(int8, 'MAX_ERROR', 0.3)  # of random weights
     arguments = ['--device', 'CPU', '--file_format', 'ONNX', '--checkpoint', str(save_small(tmp_path, SETTINGS)),
                  *(word for key, value in SETTINGS.items() for word in (f'--{key}', value)), '--output']
     assert main([*arguments, str(tmp_path / 'float.onnx')]) == 0
-    assert main([*arguments, str(tmp_path / 'int8.onnx'), '--int8', str(pictures)]) == 0
+    assert main([*arguments, str(tmp_path / 'int8.onnx'), '--int8', str(images)]) == 0
     images = np.random.default_rng(1).standard_normal((2, 3, 96, 64)).astype(np.float32)
     expected, found = (open_file(tmp_path / f'{name}.onnx')[0](images) for name in ('float', 'int8'))
     assert 0 < np.sqrt(((found - expected) ** 2).mean() / (expected ** 2).mean()) < 0.5
@@ -58,7 +58,7 @@ def test_equalising_changes_nothing(module: str) -> None:
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    (['--file_format', 'ONNX'], 'no pictures'), ([], '--file_format ONNX without'),
+    (['--file_format', 'ONNX'], 'no images'), ([], '--file_format ONNX without'),
     (['--file_format', 'ONNX', '--decode'], '--file_format ONNX without')])
 def test_refusals(arguments: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
