@@ -21,12 +21,8 @@ COLUMNS = ['img', 'target', 'target_weight']
 
 
 class Samples(Protocol):
-    """What a training set must offer.
-
-    Attributes:
-        sample_bytes: size of a sample's arrays.
-    """
-    sample_bytes: int
+    """What a training set must offer."""
+    sample_bytes: int  # size of a sample's arrays
 
     def __len__(self) -> int:
         """Return the number of samples."""

@@ -23,14 +23,9 @@ HOG_CUT = np.array([0.1, 0.07, 0.8, 0.8])  # left and top, then new size, as sha
 
 
 class Boxes(NamedTuple):
-    """The boxes of the persons in a frame.
-
-    Attributes:
-        values: float64 (N, 5) x, y, width, height in pixels, score.
-        categories: N category ids; None where the detector gives none.
-    """
-    values: np.ndarray
-    categories: Sequence[Any]
+    """The boxes of the persons in a frame."""
+    values: np.ndarray  # float64 (N, 5) x, y, width, height in pixels, score
+    categories: Sequence[Any]  # N category ids; None where the detector gives none
 
 
 Detector = Callable[[Frame], Boxes]

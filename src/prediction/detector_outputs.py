@@ -28,41 +28,23 @@ Decode = Callable[[Outputs, Size], np.ndarray]
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of export: how pictures get in, and what comes out.
-
-    Attributes:
-        name: what it is called.
-        decode: makes boxes of outputs.
-        rgb: whether the input's colours are red, green, blue, else the reverse.
-        mean: which is subtracted from colours of 0 - 255, in the input's order.
-        std: by which they are divided then.
-        fit: where a picture of another shape is put: 'corner' or 'centre' of grey, or 'stretch'.
-        side: of the input where the file takes any size; None for the picture's own size.
-        suppressed: whether overlapping boxes of one person are removed already.
-    """
+    """A kind of export: how pictures get in, and what comes out."""
     name: str
-    decode: Decode
-    rgb: bool = False
-    mean: tuple = (0.0, 0.0, 0.0)
-    std: tuple = (1.0, 1.0, 1.0)
-    fit: str = 'corner'
-    side: int | None = 640
-    suppressed: bool = False
+    decode: Decode  # makes boxes of outputs
+    rgb: bool = False  # whether the input's colours are red, green, blue, else the reverse
+    mean: tuple = (0.0, 0.0, 0.0)  # subtracted from colours of 0 - 255, in the input's order
+    std: tuple = (1.0, 1.0, 1.0)  # by which they are then divided
+    fit: str = 'corner'  # where a picture of another shape is put: 'corner' or 'centre' of grey, or 'stretch'
+    side: int | None = 640  # of the input where the file takes any size; None for the picture's own size
+    suppressed: bool = False  # whether overlapping boxes of one person are removed already
 
 
 class Probe(NamedTuple):
-    """What is known of a file.
-
-    Attributes:
-        outputs: what it gives for a blank picture.
-        size: the width and height of that picture.
-        person: the number of the class of people where the file says so, else None.
-        mentioned: which of some words are in the file or its name.
-    """
-    outputs: Outputs
-    size: Size
-    person: int | None
-    mentioned: Callable[[Iterable[str]], list[str]]
+    """What is known of a file."""
+    outputs: Outputs  # what it gives for a blank picture
+    size: Size  # of that picture
+    person: int | None  # the number of the class of people where the file says so, else None
+    mentioned: Callable[[Iterable[str]], list[str]]  # which of some words are in the file or its name
 
 
 def recognise(probe: Probe) -> Family | None:

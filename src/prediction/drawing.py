@@ -57,16 +57,10 @@ def draw_poses(image: np.ndarray, keypoints: np.ndarray, skeleton: Sequence[tupl
 
 @dataclass(frozen=True)
 class Style:
-    """How persons are drawn on frames.
-
-    Attributes:
-        min_score: keypoints with a score not above it are omitted.
-        black_background: draw on black in place of the frame.
-        labels: write the number of persons on each frame, and at each person of a video its track_id.
-    """
-    min_score: float = 0.3
-    black_background: bool = False
-    labels: bool = False
+    """How persons are drawn on frames."""
+    min_score: float = 0.3  # keypoints with a score not above it are omitted
+    black_background: bool = False  # draw on black in place of the frame
+    labels: bool = False  # write the number of persons on each frame, and at each person of a video its track_id
 
     def draw(self, image: np.ndarray, persons: Sequence[dict[str, Any]], info: DatasetInfo) -> np.ndarray:
         """Return a new image with persons, which are results of keypoints such as `info` describes."""

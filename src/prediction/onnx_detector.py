@@ -71,13 +71,9 @@ def read_model(path: Path) -> str | bytes:
 
 
 class OnnxDetector:
-    """The detector: a frame to its persons' boxes.
+    """The detector: a frame to its persons' boxes."""
 
-    Attributes:
-        family: what the file was recognised as.
-    """
-
-    family: Family
+    family: Family  # what the file was recognised as
 
     def __init__(self, path: Path, score_threshold: float) -> None:
         """Open a file and recognise it.

@@ -23,20 +23,12 @@ SCORES = {'AP': 'AP', 'Mean': 'PCKh@0.5 (%)', 'PCK': 'PCK', 'AUC': 'AUC', 'EPE':
 
 @dataclass(frozen=True)
 class Run:
-    """A training.
-
-    Attributes:
-        name: of its folder.
-        step: (S,) numbers of the steps.
-        loss: float64 (S,), not-a-number for steps that were skipped.
-        rate: float64 (S,) learning rates.
-        epochs: rows of epochs.jsonl, one dict per epoch.
-    """
-    name: str
-    step: np.ndarray
-    loss: np.ndarray
-    rate: np.ndarray
-    epochs: list[dict[str, Any]]
+    """A training."""
+    name: str  # of its folder
+    step: np.ndarray  # (S,) numbers of the steps
+    loss: np.ndarray  # float64 (S,), not-a-number for steps that were skipped
+    rate: np.ndarray  # float64 (S,) learning rates
+    epochs: list[dict[str, Any]]  # rows of epochs.jsonl, one dict per epoch
 
 
 def read_run(folder: Path) -> Run:

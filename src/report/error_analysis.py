@@ -36,33 +36,20 @@ MOST_PERSONS = 20  # predictions per image, as in COCO's scoring
 
 @dataclass(frozen=True)
 class Persons:
-    """All N annotated persons, each with the prediction matched to it.
-
-    Attributes:
-        annotations: N annotations, image by image.
-        truth: float64 (N, K, 3) x, y in pixels, label (0: not labelled) of the annotations.
-        boxes: float64 (N, 4) x, y, width, height in pixels of the annotations.
-        found: float64 (N, K, 3) x, y, score of the predictions; NaN for missed persons.
-        scores: float64 (N,) of the predictions; NaN for missed persons.
-        oks: float64 (N,); 0 for missed persons.
-        ks: float64 (N, K) in [0, 1]; 0 for missed persons, NaN for unlabelled keypoints.
-        distances: float64 (N, K) as fractions of the larger side of the person's box; infinite for missed persons,
-            NaN for unlabelled keypoints.
-        kinds: int64 (N, K) places in `KINDS`; -1 for unlabelled keypoints and missed persons.
-        background: results that are no person, best first.
-        counted: number of predictions that took part.
-    """
-    annotations: list[Annotation]
-    truth: np.ndarray
-    boxes: np.ndarray
-    found: np.ndarray
-    scores: np.ndarray
-    oks: np.ndarray
-    ks: np.ndarray
+    """All N annotated persons, each with the prediction matched to it."""
+    annotations: list[Annotation]  # image by image
+    truth: np.ndarray  # float64 (N, K, 3) x, y in pixels, label (0: not labelled) of the annotations
+    boxes: np.ndarray  # float64 (N, 4) x, y, width, height in pixels of the annotations
+    found: np.ndarray  # float64 (N, K, 3) x, y, score of the predictions; NaN for missed persons
+    scores: np.ndarray  # float64 (N,) of the predictions; NaN for missed persons
+    oks: np.ndarray  # float64 (N,); 0 for missed persons
+    ks: np.ndarray  # float64 (N, K) in [0, 1]; 0 for missed persons, NaN for unlabelled keypoints
+    # float64 (N, K) as fractions of the larger side of the person's box; infinite for missed persons, NaN for
+    # unlabelled keypoints
     distances: np.ndarray
-    kinds: np.ndarray
-    background: list[dict[str, Any]]
-    counted: int
+    kinds: np.ndarray  # int64 (N, K) places in `KINDS`; -1 for unlabelled keypoints and missed persons
+    background: list[dict[str, Any]]  # results that are no person, best first
+    counted: int  # number of predictions that took part
 
     @property
     def missed(self) -> np.ndarray:
