@@ -226,7 +226,7 @@ def _table(probe: Probe) -> Family | None:
     if rows in counts:
         return _cell_table(name, table[0], probe, counts.index(rows), person)
     if rows == 3 * counts[0] and columns > 5 + person and _are_probable(table[0])[4:].all():
-        return _yolo('YOLOv5', partial(_yolov5, name=name, person=person))
+        return _yolo('YOLOv5', partial(_yolox, name=name, person=person, raw=False))
     if columns in [len(cells(probe.size, strides)) for strides in STRIDES_OF_YOLOV8] and rows > 4 + person:
         return _yolo('YOLOv8', partial(_yolov8, name=name, person=person))
     if columns == 6:
@@ -263,11 +263,6 @@ def _yolox(outputs: Outputs, size: Size, name: str, person: int, raw: bool) -> n
         centres = (centres + grid[:, :2]) * grid[:, 2:]
         sizes = np.exp(np.minimum(sizes, LARGEST)) * grid[:, 2:]
     return _centred(centres, sizes, rows[:, 4] * rows[:, 5 + person])
-
-
-def _yolov5(outputs: Outputs, _: Size, name: str, person: int) -> np.ndarray:
-    rows = outputs[name][0].astype(np.float64)
-    return _centred(rows[:, :2], rows[:, 2:4], rows[:, 4] * rows[:, 5 + person])
 
 
 def _yolov8(outputs: Outputs, _: Size, name: str, person: int) -> np.ndarray:

@@ -54,9 +54,6 @@ class PredictionRun:
         """Prepare a run; nothing is read or written before `run`.
 
         Args:
-            model: the network.
-            sources: what to look at.
-            detect: gives the boxes of a frame's persons.
             folder: for the drawn images and videos, and for `results.json`: persons in COCO's result format, with
                 `file_name` and, in videos, `frame` and `track_id`.
             image_ids: of images; others are numbered.

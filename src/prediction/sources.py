@@ -69,7 +69,6 @@ def find_sources(inputs: Sequence[str], output: Path) -> list[Source]:
     """Return the images, videos and streams that paths, folders (with all below them), glob patterns and URLs name.
 
     Args:
-        inputs: what the user gave.
         output: folder for what will be written: what lies in it is no input, unless an input names it or a file in it.
 
     Raises:
