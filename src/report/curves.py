@@ -75,11 +75,11 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
     return sums / weights
 
 
-def envelope(x: np.ndarray, y: np.ndarray, points: int = POINTS) -> tuple[np.ndarray, np.ndarray]:
-    """Return a curve of at most about `points` points that looks the same: each piece's smallest and largest value."""
-    if len(x) <= points:
+def envelope(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a curve of at most about `POINTS` points that looks the same: each piece's smallest and largest value."""
+    if len(x) <= POINTS:
         return x, y
-    length = -(-2 * len(x) // points)
+    length = -(-2 * len(x) // POINTS)
     pieces = [np.arange(at, min(at + length, len(x))) for at in range(0, len(x), length)]
     chosen = np.unique([piece[i] for piece in pieces for i in (y[piece].argmin(), y[piece].argmax())])
     return x[chosen], y[chosen]

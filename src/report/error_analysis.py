@@ -53,21 +53,18 @@ class Persons:
 
     @property
     def missed(self) -> np.ndarray:
-        """Persons without a prediction: bool (N,)."""
+        """Return which persons have no prediction: bool (N,)."""
         return np.isnan(self.scores)
 
 
 def similarity(points: np.ndarray, truth: np.ndarray, areas: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
-    """Return ks of predicted to annotated keypoints.
+    """Return ks of predicted to annotated keypoints, float64 (P, T, K); NaN for unlabelled keypoints.
 
     Args:
         points: (P, K, 2 or more) x, y in pixels.
         truth: (T, K, 3) x, y in pixels, label.
         areas: (T,) of the annotated persons in square pixels.
         sigmas: (K,) OKS falloffs.
-
-    Returns:
-        float64 (P, T, K), NaN for unlabelled keypoints.
     """
     distance = np.square(points[:, None, :, :2] - truth[None, :, :, :2]).sum(-1)
     ks = np.exp(-distance / (2 * (areas[:, None] + np.spacing(1)) * np.square(2 * sigmas)))
@@ -111,9 +108,7 @@ def analyse(annotations: Annotations, results: Sequence[dict[str, Any]], info: D
     """Match all predictions to the annotated persons and return both with the kinds of error.
 
     Args:
-        annotations: the ground truth.
         results: in COCO's format; of each image the `MOST_PERSONS` best count.
-        info: the keypoints.
         least_score: predictions scored lower are omitted.
     """
     flip, sigmas, count = info.flip_index, np.array(info.sigmas), info.num_joints
