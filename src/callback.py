@@ -223,11 +223,7 @@ class BadStepGuard(Callback):
         self.progress, self.limit, self.logger, self.in_a_row = progress, limit, logger, 0
 
     def on_train_step_end(self, run_context: RunContext) -> None:
-        """Count skipped steps.
-
-        Raises:
-            InputError: `limit` of them came in a row.
-        """
+        """Count skipped steps."""
         if self.progress.finite:
             self.in_a_row = 0
             return

@@ -39,14 +39,7 @@ def deferred_interrupts() -> Iterator[None]:
 
 
 class PredictionRun:
-    """A model at work on sources of frames.
-
-    Attributes:
-        persons: number of persons in the result file so far.
-        frames: number of frames written so far.
-        completed: sources that were read to their end.
-        failed: sources that could not be read, processed or written.
-    """
+    """A model at work on sources of frames."""
 
     def __init__(self, model: PoseModel, sources: Sequence[Source], detect: Detector, folder: OutputFolder, *,
                  image_ids: dict[Source, Any], category_id: Any, nms: str | None, style: Style,
@@ -73,9 +66,9 @@ class PredictionRun:
         self._pending: deque[tuple[Frame, Boxes]] = deque()
         self._open: Source | None = None
         self._unwritable: set[Source] = set()
-        self.persons = self.frames = 0
-        self.completed: set[Source] = set()
-        self.failed: set[Source] = set()
+        self.persons = self.frames = 0  # written so far
+        self.completed: set[Source] = set()  # read to their end
+        self.failed: set[Source] = set()  # could not be read, processed or written
 
     def run(self) -> None:
         """Go through all sources; what was found is written also when that is interrupted.

@@ -147,18 +147,11 @@ def opencv_path(path: Path) -> str:
     return text
 
 
-def silence_opencv() -> None:
-    """Keep OpenCV and FFmpeg from writing to stderr, unless their own environment variables ask for it.
-
-    What they can't open or decode is reported in one line of our own.
-    """
+def _open(source: Source) -> cv2.VideoCapture:
+    # What OpenCV and FFmpeg can't open is reported in one line of our own; their variables may ask for more.
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     if 'OPENCV_LOG_LEVEL' not in os.environ:
         cv2.setLogLevel(0)
-
-
-def _open(source: Source) -> cv2.VideoCapture:
-    silence_opencv()
     return cv2.VideoCapture(opencv_path(source.path) if source.path else source.address)
 
 
