@@ -8,13 +8,12 @@ test-dev, which nobody annotated, get results alone.
 """
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from pathlib import Path
 
 from src.common.compat import describe
-from src.common.errors import run
+from src.common.errors import argument_parser, run
 from src.common.files import atomic_path, require_writable
 from src.config import crops_remark, parse, require_checkpoint, results_folder, uses_kernels
 from src.cpu.cells import accelerate
@@ -30,8 +29,7 @@ CONDITIONS = (('AP', 'nms'), ('AP', 'backend'), ('PCK', 'pck_threshold'), ('NME'
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument('--checkpoint', metavar='FILE', help='.ckpt, .pth or .pdparams, or the name of published '
                         'weights (tools/weights.py); default: the one training wrote')
     parser.add_argument('--boxes', choices=('det', 'gt'),

@@ -9,11 +9,10 @@ or user_info (MINDIR). Reads the checkpoint that training wrote unless --checkpo
 """
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from src.common.compat import describe
-from src.common.errors import InputError, run
+from src.common.errors import InputError, argument_parser, run
 from src.config import crops_remark, parse, require_checkpoint, results_folder
 from src.deployment.export import COLOURS, FORMATS, export_network, sample_crops, samples
 from src.deployment.fold import fold_batch_norm
@@ -23,8 +22,7 @@ from src.weights.checkpoint import load_network
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument('--checkpoint', metavar='FILE', help='.ckpt, .pth or .pdparams, or the name of published '
                         'weights (tools/weights.py); default: the one training wrote')
     parser.add_argument('--output', metavar='FILE', help='default: <model_config>.<format> beside the checkpoint')

@@ -9,8 +9,7 @@ are kept), steps.csv, epochs.jsonl, train.log and config.json.
 """
 from __future__ import annotations
 
-import argparse
-
+from src.common.errors import argument_parser
 from src.common.errors import run as run_program
 from src.config import parse
 from src.training.loop import fit
@@ -18,8 +17,7 @@ from src.training.setup import Run
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     _, experiment, config = parse(parser, argv)
     run = Run(experiment, config)
     run.begin()

@@ -10,10 +10,7 @@
 # example: PYTHON=.venv-gpu110/bin/python bash scripts/check_gpu.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-if wants_help "$@"; then
-    usage
-    exit
-fi
+offer_help "${1:-}"
 python=$(choose_python)
 if (($#)) && [[ $1 != -* ]]; then
     [[ $1 =~ ^[1-9][0-9]*$ ]] || fail "DEVICES '$1': give a positive integer (options begin with --)"

@@ -7,13 +7,13 @@ fail() {
     exit 1
 }
 
-# Prints the comment at the top of the running script.
-usage() {
+# offer_help ARGUMENT [COMMAND]: where help is asked for, prints the script's opening comment, runs COMMAND and ends.
+offer_help() {
+    [[ $1 == -h || $1 == --help ]] || return 0
     sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
-}
-
-wants_help() {
-    [[ ${1:-} == -h || ${1:-} == --help ]]
+    shift
+    "$@"
+    exit
 }
 
 stacks='default, gpu110 or ms200'
@@ -64,10 +64,7 @@ launch() {
     local program=$root/$1 device=0 python
     shift
     python=$(choose_python)
-    if wants_help "$@"; then
-        usage
-        exec "$python" "$program" --help
-    fi
+    offer_help "${1:-}" "$python" "$program" --help
     if (($#)) && [[ $1 != -* ]]; then
         [[ $1 =~ ^[0-9]+$ ]] || fail "DEVICE_ID '$1': give a non-negative integer (options begin with --)"
         device=$1

@@ -52,10 +52,7 @@ sys.exit(not ground_truth >= float(sys.argv[1]))
 PYTHON
 }
 
-if wants_help "$@"; then
-    usage
-    exit
-fi
+offer_help "${1:-}"
 cd -- "$root"
 python=$root/.venv/bin/python
 marker=demo/.made_by_run_demo

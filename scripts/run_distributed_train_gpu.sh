@@ -104,10 +104,7 @@ stop_launcher() {
 }
 
 python=$(choose_python)
-if wants_help "$@"; then
-    usage
-    exec "$python" "$root/train.py" --help
-fi
+offer_help "${1:-}" "$python" "$root/train.py" --help
 rank_size=8
 device_start=0
 HOSTFILE=${HOSTFILE:-}

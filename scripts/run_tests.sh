@@ -11,10 +11,7 @@
 #           bash scripts/run_tests.sh --stack gpu110 --fast
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-if wants_help "$@"; then
-    usage
-    exit
-fi
+offer_help "${1:-}"
 stack=default
 marks=''
 while (($#)); do

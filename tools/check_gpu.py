@@ -6,21 +6,19 @@ Further options go to train.py, such as --model_config or --train.batch_size. Ex
 """
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src.common.errors import InputError, run
+from src.common.errors import InputError, argument_parser, run
 from src.common.files import require_writable
 from src.gpu_check.run import ROOT, Checks, Report
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument('--devices', type=int, metavar='N',
                         help='number of devices to use (default: all that CUDA shows)')
     parser.add_argument('--steps', type=int, default=20, help='length of the training (default: 20)')

@@ -5,7 +5,6 @@
 """
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import cv2
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src.common.errors import InputError, run
+from src.common.errors import InputError, argument_parser, run
 from src.common.files import atomic_path
 from src.config import load_model_config
 from src.mmpose.annotations import read_annotations
@@ -24,8 +23,7 @@ from src.prediction.drawing import draw_results
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument('--results', type=Path, required=True, metavar='FILE', help='result JSON of eval.py')
     parser.add_argument('--annotations', type=Path, required=True, metavar='FILE',
                         help='COCO annotations: the file names')

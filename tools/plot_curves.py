@@ -4,19 +4,17 @@
 """
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src.common.errors import InputError, run
+from src.common.errors import InputError, argument_parser, run
 from src.report import charts, curves
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument('runs', nargs='+', type=Path, metavar='DIR',
                         help='folder of a training: <output_root>/checkpoints/<experiment_tag>')
     parser.add_argument('--output', type=Path, default=Path('curves.png'), metavar='FILE',

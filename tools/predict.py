@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src.common.errors import InputError, run
+from src.common.errors import InputError, argument_parser, run
 from src.mmpose.annotations import PERSON, read_annotations
 from src.mmpose.evaluation import NMS
 from src.prediction import load_model
@@ -39,8 +39,7 @@ from src.settings.table import DEVICES
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Return the options of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument('inputs', nargs='*', metavar='INPUT', help='images, videos, folders, "quoted/*.jpg" patterns, '
                                                                  'rtsp:// and http:// addresses')
     parser.add_argument('--webcam', type=int, metavar='N', help='take the camera of that number')

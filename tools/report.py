@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src.common.errors import InputError, run
+from src.common.errors import InputError, argument_parser, run
 from src.common.files import atomic_path
 from src.config import load_model_config
 from src.mmpose.dataset_info import DatasetInfo
@@ -24,8 +24,7 @@ DEFAULT_MODEL = 'litehrnet_18_coco_256x192'
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Return the options."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument('--results', type=Path, required=True, metavar='FILE', help='result JSON of eval.py')
     parser.add_argument('--metrics', type=Path, metavar='FILE',
                         help='metrics JSON of eval.py: the conditions (default: metrics_X.json beside results_X.json)')

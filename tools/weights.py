@@ -5,8 +5,7 @@
     python tools/weights.py path mmpose_litehrnet_18_coco_256x192
 
 Names of weights can be given wherever a checkpoint is read, those of detectors to tools/predict.py --detector, and are
-downloaded then. Files are kept in
-$XDG_CACHE_HOME/litehrnet/weights (by default ~/.cache/litehrnet/weights).
+downloaded then. Files are kept in $XDG_CACHE_HOME/litehrnet/weights (by default ~/.cache/litehrnet/weights).
 """
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src.common.errors import run
+from src.common.errors import argument_parser, run
 from src.prediction.published_detectors import DETECTORS
 from src.weights.download import MIRROR, fetch, require_name
 from src.weights.published import PUBLISHED, Published, cached
@@ -25,8 +24,7 @@ from src.weights.published import PUBLISHED, Published, cached
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Return the options of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     commands = parser.add_subparsers(dest='command', required=True, metavar='list|get|path')
     commands.add_parser('list', allow_abbrev=False, help='names, model configurations, published scores, licences')
     get = commands.add_parser('get', allow_abbrev=False, help='download what is absent, and print the files')

@@ -22,15 +22,6 @@ def append(path: Path, row: dict[str, Any]) -> None:
     append_line(path, json.dumps(values, allow_nan=False) + '\n')
 
 
-def _parse(line: str) -> dict[str, Any] | None:
-    """Return the row of a line, None if it has none."""
-    try:
-        row = json.loads(line)
-        return {**row, 'epoch': int(row['epoch'])}
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
 def read(path: Path, skip_damaged: bool = False) -> list[dict[str, Any]]:
     """Return one row per epoch, ordered by epoch, without an unfinished last line (the machine stopped).
 
@@ -43,11 +34,14 @@ def read(path: Path, skip_damaged: bool = False) -> list[dict[str, Any]]:
         raise InputError(f'{path}: cannot be read ({error.strerror}); train.py writes it') from error
     epochs: dict[int, dict[str, Any]] = {}
     for number, line in enumerate(lines, 1):
-        row = _parse(line)
-        if row:
-            epochs.setdefault(row['epoch'], {}).update(row)
-        elif not skip_damaged:
-            raise InputError(f'{path}, line {number}: not an object with an epoch; delete the line')
+        try:
+            row = json.loads(line)
+            row = {**row, 'epoch': int(row['epoch'])}
+        except (KeyError, TypeError, ValueError) as error:
+            if not skip_damaged:
+                raise InputError(f'{path}, line {number}: not an object with an epoch; delete the line') from error
+            continue
+        epochs.setdefault(row['epoch'], {}).update(row)
     return [epochs[epoch] for epoch in sorted(epochs)]
 
 

@@ -1,6 +1,7 @@
 """The one exception for what a user can mend, and the frame that every program runs in."""
 from __future__ import annotations
 
+import argparse
 import difflib
 import multiprocessing
 import os
@@ -9,7 +10,7 @@ import select
 import signal
 import sys
 from collections.abc import Iterable
-from typing import Callable
+from typing import Any, Callable
 
 
 class InputError(ValueError):
@@ -43,6 +44,12 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     """Return the question after the word most like one that is none of them; '' where none is like it."""
     close = difflib.get_close_matches(word, words, 1, 0.5)
     return f'did you mean {close[0]!r}?' if close else ''
+
+
+def argument_parser(description: str, **options: Any) -> argparse.ArgumentParser:
+    """Return a parser whose help shows the description as it stands, and that takes no abbreviated options."""
+    return argparse.ArgumentParser(description=description, allow_abbrev=False,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
 
 def run(main: Callable[[], int]) -> None:

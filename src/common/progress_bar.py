@@ -10,12 +10,7 @@ LINE_SECONDS = 30.0  # between two lines
 
 
 class ProgressBar(tqdm):
-    """tqdm's bar on a terminal; elsewhere, where it shows nothing, a line on stderr every `LINE_SECONDS` at most.
-
-    Args:
-        total: of what is counted; None where it is not known.
-        unit: name of one of them.
-    """
+    """tqdm's bar on a terminal; elsewhere, where it shows nothing, a line on stderr every `LINE_SECONDS` at most."""
 
     def __init__(self, total: int | None, unit: str) -> None:
         super().__init__(total=total, unit=unit, disable=None, file=sys.stderr)

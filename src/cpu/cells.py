@@ -47,9 +47,7 @@ class Differentiable(nn.Cell):
     gradient and stand in for it.
 
     Args:
-        library: see `build_library`.
         name: of the operators, less 'Train' and 'Gradient'.
-        inputs: how many are trained through.
         shapes: see `operator`.
         results: how many of the outputs are not only saved.
         keep_results: whether the gradient reads them, too.
@@ -134,8 +132,6 @@ class AddEnlarged(nn.Cell):
 # scale and shift stand for gamma and beta.
 CROSS = ('weight1', 'gamma1', 'beta1', 'weight2', 'gamma2', 'beta2')
 OWN = ('filter', 'gamma', 'beta', 'weight1', 'bias1', 'weight2', 'bias2')
-
-
 BRANCHES = (2, 3, 4)
 
 
@@ -206,15 +202,10 @@ def _fast_unit(library: Path, conv: nn.Conv2d, bn: nn.Cell, act: nn.Cell | None 
     return (FastConvBN if pointwise or depthwise else FastBN)(library, conv, bn, act)
 
 
-def _frozen(cell: nn.Cell) -> bool:
-    # Our training operators always take the statistics of the batch.
-    return any(getattr(part, 'use_batch_statistics', None) is False for _, part in cell.cells_and_names())
-
-
 def _fast(cell: nn.Cell, library: Path) -> nn.Cell | None:
     """Return what computes the same as a cell on our operators; None where they are not made for it."""
-    if _frozen(cell):
-        return None
+    if any(getattr(part, 'use_batch_statistics', None) is False for _, part in cell.cells_and_names()):
+        return None  # frozen; our training operators always take the statistics of the batch
     if isinstance(cell, WeightingBlock) and len(cell.shuffle) in BRANCHES:
         return FastWeightingBlock(library, cell)
     if isinstance(cell, ConvBN):

@@ -78,8 +78,6 @@ def operator(library: Path, name: str, inputs: int, shapes: Shapes) -> ops.Custo
     MindSpore tells operators apart by the name alone, so `inputs` and `shapes` have to hold for all uses of it.
 
     Args:
-        library: see `build_library`.
-        name: symbol in it.
         inputs: how many `shapes` reads.
         shapes: (shapes of the inputs) -> list of the outputs' shapes.
     """

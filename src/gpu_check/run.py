@@ -37,11 +37,7 @@ class NotChecked(Exception):
 
 @dataclass
 class Report:
-    """A text file with a line for each check, complete after every one of them.
-
-    Args:
-        path: the file.
-    """
+    """A text file with a line for each check, complete after every one of them."""
 
     path: Path
     failures: int = 0
@@ -90,10 +86,7 @@ class Checks:
     """What is asked of a machine.
 
     Args:
-        report: gets the answers.
         devices: number of devices to use, None for all.
-        steps: length of the training.
-        options: of train.py, for all programs.
     """
 
     def __init__(self, report: Report, devices: int | None, steps: int, options: list[str]) -> None:

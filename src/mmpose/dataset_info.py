@@ -16,28 +16,18 @@ MMPOSE_WITHOUT_AREAS = ('aic', 'crowdpose', 'mhp')
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """Keypoints of a data set, numbered from zero.
-
-    Attributes:
-        name: Short name, e.g. `coco`.
-        joint_names: K names, in the order of the annotations and of the heatmaps.
-        flip_pairs: (left, right) keypoints that change places in a mirrored image.
-        skeleton: (keypoint, keypoint) limbs, for drawing.
-        sigmas: K OKS falloffs, as fractions of the square root of the person's area.
-        upper_body: Keypoints of the upper half of the body, for the half-body augmentation.
-        unpaired_sides: Names of a side whose mirror partner is unknown. While there are any nothing is mirrored.
-        parts: Those of `PARTS` that these are the keypoints of: in files with COCO-WholeBody's keys each is a person.
-        use_area: Whether OKS goes by the annotated areas; otherwise by 0.53 of the boxes.
-    """
-    name: str
-    joint_names: tuple[str, ...]
-    flip_pairs: tuple[tuple[int, int], ...]
-    skeleton: tuple[tuple[int, int], ...]
-    sigmas: tuple[float, ...]
-    upper_body: tuple[int, ...]
+    """Keypoints of a data set, numbered from zero."""
+    name: str  # short name, e.g. `coco`
+    joint_names: tuple[str, ...]  # K names, in the order of the annotations and of the heatmaps
+    flip_pairs: tuple[tuple[int, int], ...]  # (left, right) keypoints that change places in a mirrored image
+    skeleton: tuple[tuple[int, int], ...]  # (keypoint, keypoint) limbs, for drawing
+    sigmas: tuple[float, ...]  # K OKS falloffs, as fractions of the square root of the person's area
+    upper_body: tuple[int, ...]  # keypoints of the upper half of the body, for the half-body augmentation
+    # Names of a side whose mirror partner is unknown. While there are any nothing is mirrored.
     unpaired_sides: tuple[str, ...] = ()
+    # Those of `PARTS` that these are the keypoints of: in files with COCO-WholeBody's keys each is a person.
     parts: tuple[str, ...] = ()
-    use_area: bool = True
+    use_area: bool = True  # whether OKS goes by the annotated areas; otherwise by 0.53 of the boxes
 
     @property
     def num_joints(self) -> int:

@@ -51,7 +51,7 @@ def box_to_center_scale(box: Sequence[float], image_size: Sequence[int],
 
 def affine_matrix(center: Sequence[float], scale: Sequence[float], rotation: float,
                   output_size: Sequence[int]) -> np.ndarray:
-    """Return the affine map image -> crop by MMPose's three-point rule: only the scale's width counts.
+    """Return the affine map image -> crop, float64 (2, 3), by MMPose's three-point rule: only the scale's width counts.
 
     The centre, the middle of the window's upper edge and the point that completes a right angle go to their
     places in the crop; a positive angle turns the window clockwise.
@@ -61,9 +61,6 @@ def affine_matrix(center: Sequence[float], scale: Sequence[float], rotation: flo
         scale: (width, height) in 200 pixels.
         rotation: Degrees.
         output_size: (width, height) of the crop.
-
-    Returns:
-        Matrix float64 (2, 3).
     """
     # Float32 where the reference has it, so that crops agree with it to the last grey level.
     x, y = np.float32(center[0]), np.float32(center[1])
@@ -104,12 +101,9 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.nda
     """Return the crop that an affine map cuts out of an image, sampled bilinearly, zero outside the image.
 
     Args:
-        image: (H, W, 3), of any height and width.
+        image: (H, W, 3), of any height, width and type.
         matrix: (2, 3), image -> crop.
         size: (width, height) of the crop.
-
-    Returns:
-        (height, width, 3) of the image's type.
     """
     if max(image.shape[:2]) > MAX_SIDE:
         image, matrix = _cut_surroundings(image, matrix, size)

@@ -14,10 +14,7 @@ JPEG_MARKER = re.compile(rb'\xff([^\x00\x01\xd0-\xd8\xff])')
 
 
 def read_image(path: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
-    """Return an image as `cv2.imread` does (grey, CMYK and 16 bit become 8-bit BGR, EXIF orientation is applied).
-
-    Returns:
-        BGR uint8 (H, W, 3).
+    """Return an image, BGR uint8 (H, W, 3), as `cv2.imread` does (of grey, CMYK and 16 bit too; turned as EXIF says).
 
     Raises:
         InputError: the file is missing, empty, truncated or no image.
@@ -67,15 +64,11 @@ def is_whole_png(data: bytes) -> bool:
 
 
 def to_planes(image: np.ndarray, factor: np.ndarray | float, offset: np.ndarray | float) -> np.ndarray:
-    """Return the planes `image * factor + offset` of an image (H, W, 3).
+    """Return the planes `image * factor + offset` of an image (H, W, 3), float32 (3, H, W).
 
     Args:
-        image: (H, W, 3).
         factor: A number, or one per channel (3, 1, 1).
         offset: Likewise.
-
-    Returns:
-        float32 (3, H, W).
     """
     planes = np.array(cv2.split(image), np.float32)
     planes *= factor

@@ -4,35 +4,20 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import mindspore.dataset as ds
 import numpy as np
 
 from src.common.errors import InputError, record_worker_error
+from src.mmpose.coco import TopDownDataset
 
 # A data worker is a fork. Were it to collect what this process has left over, among it an iterator of an earlier
 # loader, MindSpore would wait there for threads that the fork doesn't have, or crash. So workers leave it alone.
 os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)
 
-
 COLUMNS = ['img', 'target', 'target_weight']
-
-
-class Samples(Protocol):
-    """What a training set must offer.
-
-    Attributes:
-        sample_bytes: size of a sample's arrays.
-    """
-    sample_bytes: int
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-
-    def sample(self, index: int, epoch: int) -> dict[str, np.ndarray]:
-        """Return the augmented sample `index` of `epoch`."""
 
 
 class EpochOrder(ds.Sampler):
@@ -71,7 +56,7 @@ class _Numbers:
 class _SampleReader:
     """Maps a number of `EpochOrder` to (img, target, target_weight)."""
 
-    def __init__(self, samples: Samples, replaced: Any) -> None:
+    def __init__(self, samples: TopDownDataset, replaced: Any) -> None:
         self.samples, self.replaced = samples, replaced
 
     def __call__(self, number: np.ndarray, *_: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -101,12 +86,12 @@ def steps_per_epoch(samples: int, batch_size: int, ranks: int = 1) -> int:
     return samples // (batch_size * ranks)
 
 
-def train_loader(samples: Samples, batch_size: int, *, seed: int | None, start_epoch: int = 0, start_step: int = 0,
-                 workers: int = 2, replaced: Any = None, rank: int = 0, ranks: int = 1) -> ds.Dataset:
+def train_loader(samples: TopDownDataset, batch_size: int, *, seed: int | None, start_epoch: int = 0,
+                 start_step: int = 0, workers: int = 2, replaced: Any = None, rank: int = 0,
+                 ranks: int = 1) -> ds.Dataset:
     """Return batches of (img, target, target_weight) without an incomplete last one.
 
     Args:
-        samples: the training set.
         batch_size: samples per device and step.
         seed: with it each epoch has an order of its own; None keeps the order of the file.
         start_epoch: epoch whose order comes first.
@@ -116,13 +101,9 @@ def train_loader(samples: Samples, batch_size: int, *, seed: int | None, start_e
             and counted there, without it the image is an error.
         rank: number of this process among `ranks`.
         ranks: processes that share the set.
-
-    Raises:
-        InputError: fewer samples than one step needs.
     """
     # Here, not in the workers: a fork that has OpenCV give up its threads waits for ever for the parent's.
     cv2.setNumThreads(1)
-    steps_per_epoch(len(samples), batch_size, ranks)
     order = EpochOrder(len(samples), batch_size, seed, start_epoch, rank, ranks, start_step)
     # The work is done in a map: its workers are waited for, those of GeneratorDataset are looked at every 0.1 s.
     dataset = ds.GeneratorDataset(_Numbers(len(samples)), COLUMNS, sampler=order, num_parallel_workers=1,

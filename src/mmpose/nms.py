@@ -10,7 +10,7 @@ import numpy as np
 
 
 def oks(one: np.ndarray, others: np.ndarray, area: float, areas: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
-    """Return the similarity of one person to M others.
+    """Return the similarity of one person to M others, float32 (M,) in [0, 1].
 
     Args:
         one: (K, 2 or more) x, y in pixels.
@@ -18,9 +18,6 @@ def oks(one: np.ndarray, others: np.ndarray, area: float, areas: np.ndarray, sig
         area: Area of the one, in square pixels.
         areas: (M,) areas of the others.
         sigmas: (K,) falloffs.
-
-    Returns:
-        float32 (M,) in [0, 1].
     """
     distance = np.square(others[..., :2].astype(np.float64) - one[:, :2]).sum(axis=-1)
     variance = 2 * np.square(2 * np.asarray(sigmas, np.float64))

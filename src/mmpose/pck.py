@@ -50,7 +50,6 @@ def load_ground_truth(mat_file: Path | str, persons: int) -> tuple[np.ndarray, n
     """Return the content of `mpii_gt_val.mat`, which comes with the annotation files that MMPose's MPII guide links to.
 
     Args:
-        mat_file: The file.
         persons: Their number in the annotation file that belongs to it (`mpii_val.json`).
 
     Returns:

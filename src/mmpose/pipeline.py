@@ -9,15 +9,9 @@ from typing import Any
 import cv2
 
 from src.common.errors import InputError
-from src.mmpose.photometric import Albumentation, PhotometricDistortion
-from src.mmpose.transforms import (
-    TRANSFORMS,
-    LoadImageFromFile,
-    NormalizeTensor,
-    Results,
-    TopDownAffine,
-    ToTensor,
-)
+from src.mmpose import transforms
+from src.mmpose.photometric import Albumentation, PhotometricDistortion, Results
+from src.mmpose.transforms import TRANSFORMS
 
 # Steps of MMPose that have no place before a Lite-HRNet, and why.
 _OTHER_TASKS = {
@@ -51,10 +45,10 @@ class Compose:
         self.steps = [spec if callable(spec) else _build(spec) for spec in pipeline]
         _tell_channels(self.steps)
         for first, second in zip(self.steps[:-1], self.steps[1:]):
-            if isinstance(first, ToTensor) and isinstance(second, NormalizeTensor):
+            if isinstance(first, transforms.ToTensor) and isinstance(second, transforms.NormalizeTensor):
                 second.from_bytes = True
                 self.steps.remove(first)
-        self._first = int(bool(self.steps) and isinstance(self.steps[0], LoadImageFromFile))
+        self._first = int(bool(self.steps) and isinstance(self.steps[0], transforms.LoadImageFromFile))
 
     def __call__(self, results: Results) -> Results:
         """Return the sample that all steps make of a record, which is changed in place."""
@@ -83,11 +77,11 @@ class Compose:
 
 def _tell_channels(steps: Sequence[Any]) -> None:
     """Tell the steps that see colours whether channels are in the reverse of the order that MMPose has them in."""
-    reverse = not any(isinstance(step, LoadImageFromFile) and step.channel_order == 'bgr' for step in steps)
+    reverse = not any(isinstance(step, transforms.LoadImageFromFile) and step.channel_order == 'bgr' for step in steps)
     for step in steps:
-        if isinstance(step, (PhotometricDistortion, Albumentation, TopDownAffine)):
+        if isinstance(step, (PhotometricDistortion, Albumentation, transforms.TopDownAffine)):
             step.reverse = reverse
-        reverse = reverse and not isinstance(step, TopDownAffine)
+        reverse = reverse and not isinstance(step, transforms.TopDownAffine)
 
 
 def _build(spec: dict[str, Any]) -> Any:

@@ -50,9 +50,6 @@ def side_of(name: str) -> str | None:
 def mirror_pairs(names: Sequence[str]) -> tuple[list[tuple[int, int]], list[str]]:
     """Return the mirror pairs of keypoints, and the names that lack theirs.
 
-    Args:
-        names: K names, as in an annotation file.
-
     Returns:
         (left, right) numbers of the keypoints whose names differ in their side alone, in ascending order; and the
         names with a side that has no partner, or more than one. All other keypoints are their own mirror image.
@@ -91,7 +88,6 @@ def _letter_exchanged(words: Words, letters: set[str]) -> Iterator[Words]:
     """Yield a name without a side word with an abbreviation exchanged, or one l: lear, FL_paw, earL1.
 
     Args:
-        words: Words of the name.
         letters: All words of one letter; where those between l and r are there too, it is an alphabet.
     """
     if not OTHER.keys().isdisjoint(words):

@@ -1,7 +1,7 @@
 """Detectors, which say where the persons in a frame are: a file of boxes, the whole image, OpenCV's HOG detector."""
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,14 +23,9 @@ HOG_CUT = np.array([0.1, 0.07, 0.8, 0.8])  # left and top, then new size, as sha
 
 
 class Boxes(NamedTuple):
-    """The boxes of the persons in a frame.
-
-    Attributes:
-        values: float64 (N, 5) x, y, width, height in pixels, score.
-        categories: N category ids; None where the detector gives none.
-    """
-    values: np.ndarray
-    categories: Sequence[Any]
+    """The boxes of the persons in a frame."""
+    values: np.ndarray  # float64 (N, 5) x, y, width, height in pixels, score
+    categories: Sequence[Any]  # N category ids; None where the detector gives none
 
 
 Detector = Callable[[Frame], Boxes]
@@ -49,18 +44,15 @@ class BoxFile:
 
         Args:
             file: list of dicts in JSON.
-            sources: what is looked at.
             names: file names of an annotation file by image id; {} where there is none.
             categories: ids of those to take; None where that is not known: then there may be one in the file.
-            score_threshold: boxes of a lower score are omitted.
 
         Raises:
             InputError: the file is missing or of another kind, a box names no image, or it is not clear which one or
                 whose box it is.
         """
         self._file, self._found = file, defaultdict(list)
-        self._unused: Counter[str] = Counter()
-        self._examples: dict[str, str] = {}
+        self._unused: dict[str, list[str]] = defaultdict(list)  # what the boxes left out are of, by reason
         self._used: set[tuple[tuple[str, ...], int | None]] = set()
         content = load_json(file)
         if not isinstance(content, list):
@@ -98,20 +90,16 @@ class BoxFile:
             raise ValueError(f'its frame is {entry["frame"]!r}')
         place = entry.get('file_name') or f'image {entry["image_id"]!r}'
         if not sources:
-            self._count_unused('fit no input', place)
+            self._unused['fit no input'].append(place)
         elif category is not None and str(category) not in wanted:
-            self._count_unused(f'of another category than {", ".join(wanted)}', f'category {category}')
+            self._unused[f'of another category than {", ".join(wanted)}'].append(f'category {category}')
         elif not ((np.abs([*box, score]) <= MAX_COORDINATE).all() and (box[2:] > 0).all()):
-            self._count_unused('empty or not finite', place)
+            self._unused['empty or not finite'].append(place)
         elif score < threshold:
-            self._count_unused(f'scored below {threshold:g}', place)
+            self._unused[f'scored below {threshold:g}'].append(place)
         else:
             for parts in {source.parts for source in sources}:
                 self._found[parts, frame].append(([*box, score], wanted.get(str(category))))
-
-    def _count_unused(self, reason: str, example: str) -> None:
-        self._unused[reason] += 1
-        self._examples.setdefault(reason, example)
 
     def __call__(self, frame: Frame) -> Boxes:
         key = frame.source.parts, frame.number
@@ -127,15 +115,15 @@ class BoxFile:
         """
         if not self._count:
             return f'{self._file}: holds no box'
-        unused, examples = Counter(self._unused), dict(self._examples)
-        known = {source.parts for source in sources}
-        for (parts, frame), boxes in self._found.items():
-            if parts in known and (parts, frame) not in self._used:
-                unused['fit no frame'] += len(boxes)
-                examples.setdefault('fit no frame', f'{parts[-1]}, ' + (
-                    'no frame given' if frame is None else f'frame {frame:g}'))
-        reasons = ', '.join(f'{count} {reason} ({examples[reason]})' for reason, count in unused.items())
-        return f'{self._file}: {sum(unused.values())} of {self._count} boxes not used: {reasons}' if unused else ''
+        known, unused = {source.parts for source in sources}, dict(self._unused)
+        lost = [f'{parts[-1]}, ' + ('no frame given' if frame is None else f'frame {frame:g}')
+                for (parts, frame), boxes in self._found.items() for _ in boxes
+                if parts in known and (parts, frame) not in self._used]
+        if lost:
+            unused['fit no frame'] = lost
+        reasons = ', '.join(f'{len(places)} {reason} ({places[0]})' for reason, places in unused.items())
+        count = sum(map(len, unused.values()))
+        return f'{self._file}: {count} of {self._count} boxes not used: {reasons}' if unused else ''
 
 
 def whole_image(frame: Frame) -> Boxes:

@@ -28,41 +28,23 @@ Decode = Callable[[Outputs, Size], np.ndarray]
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of export: how pictures get in, and what comes out.
-
-    Attributes:
-        name: what it is called.
-        decode: makes boxes of outputs.
-        rgb: whether the input's colours are red, green, blue, else the reverse.
-        mean: which is subtracted from colours of 0 - 255, in the input's order.
-        std: by which they are divided then.
-        fit: where a picture of another shape is put: 'corner' or 'centre' of grey, or 'stretch'.
-        side: of the input where the file takes any size; None for the picture's own size.
-        suppressed: whether overlapping boxes of one person are removed already.
-    """
+    """A kind of export: how pictures get in, and what comes out."""
     name: str
-    decode: Decode
-    rgb: bool = False
-    mean: tuple = (0.0, 0.0, 0.0)
-    std: tuple = (1.0, 1.0, 1.0)
-    fit: str = 'corner'
-    side: int | None = 640
-    suppressed: bool = False
+    decode: Decode  # makes boxes of outputs
+    rgb: bool = False  # whether the input's colours are red, green, blue, else the reverse
+    mean: tuple = (0.0, 0.0, 0.0)  # subtracted from colours of 0 - 255, in the input's order
+    std: tuple = (1.0, 1.0, 1.0)  # by which they are then divided
+    fit: str = 'corner'  # where a picture of another shape is put: 'corner' or 'centre' of grey, or 'stretch'
+    side: int | None = 640  # of the input where the file takes any size; None for the picture's own size
+    suppressed: bool = False  # whether overlapping boxes of one person are removed already
 
 
 class Probe(NamedTuple):
-    """What is known of a file.
-
-    Attributes:
-        outputs: what it gives for a blank picture.
-        size: the width and height of that picture.
-        person: the number of the class of people where the file says so, else None.
-        mentioned: which of some words are in the file or its name.
-    """
-    outputs: Outputs
-    size: Size
-    person: int | None
-    mentioned: Callable[[Iterable[str]], list[str]]
+    """What is known of a file."""
+    outputs: Outputs  # what it gives for a blank picture
+    size: Size  # of that picture
+    person: int | None  # the number of the class of people where the file says so, else None
+    mentioned: Callable[[Iterable[str]], list[str]]  # which of some words are in the file or its name
 
 
 def recognise(probe: Probe) -> Family | None:
@@ -244,7 +226,7 @@ def _table(probe: Probe) -> Family | None:
     if rows in counts:
         return _cell_table(name, table[0], probe, counts.index(rows), person)
     if rows == 3 * counts[0] and columns > 5 + person and _are_probable(table[0])[4:].all():
-        return _yolo('YOLOv5', partial(_yolov5, name=name, person=person))
+        return _yolo('YOLOv5', partial(_yolox, name=name, person=person, raw=False))
     if columns in [len(cells(probe.size, strides)) for strides in STRIDES_OF_YOLOV8] and rows > 4 + person:
         return _yolo('YOLOv8', partial(_yolov8, name=name, person=person))
     if columns == 6:
@@ -281,11 +263,6 @@ def _yolox(outputs: Outputs, size: Size, name: str, person: int, raw: bool) -> n
         centres = (centres + grid[:, :2]) * grid[:, 2:]
         sizes = np.exp(np.minimum(sizes, LARGEST)) * grid[:, 2:]
     return _centred(centres, sizes, rows[:, 4] * rows[:, 5 + person])
-
-
-def _yolov5(outputs: Outputs, _: Size, name: str, person: int) -> np.ndarray:
-    rows = outputs[name][0].astype(np.float64)
-    return _centred(rows[:, :2], rows[:, 2:4], rows[:, 4] * rows[:, 5 + person])
 
 
 def _yolov8(outputs: Outputs, _: Size, name: str, person: int) -> np.ndarray:

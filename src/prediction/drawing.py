@@ -24,19 +24,16 @@ def _colour(*names: str) -> tuple[int, int, int]:
 
 def draw_poses(image: np.ndarray, keypoints: np.ndarray, skeleton: Sequence[tuple[int, int]],
                joint_names: Sequence[str], score_threshold: float = 0.2) -> np.ndarray:
-    """Return the image with persons' keypoints and limbs: left orange, right blue, what is between them green.
+    """Return a new image with persons' keypoints and limbs: left orange, right blue, what is between them green.
 
     Line widths follow the size of each person.
 
     Args:
-        image: (H, W, 3) uint8, BGR; it is not changed.
+        image: (H, W, 3) uint8, BGR, as is the result.
         keypoints: (N, K, 3) x and y in pixels and a score (or a visibility); N may be 0.
         skeleton: pairs of keypoint numbers.
         joint_names: K names, which tell the side (`left_eye`, `R_Paw`).
         score_threshold: keypoints with a score not above it are omitted, and limbs that end in one.
-
-    Returns:
-        (H, W, 3) uint8, a new image.
     """
     canvas = image.copy()
     for person in keypoints:
@@ -57,16 +54,10 @@ def draw_poses(image: np.ndarray, keypoints: np.ndarray, skeleton: Sequence[tupl
 
 @dataclass(frozen=True)
 class Style:
-    """How persons are drawn on frames.
-
-    Attributes:
-        min_score: keypoints with a score not above it are omitted.
-        black_background: draw on black in place of the frame.
-        labels: write the number of persons on each frame, and at each person of a video its track_id.
-    """
-    min_score: float = 0.3
-    black_background: bool = False
-    labels: bool = False
+    """How persons are drawn on frames."""
+    min_score: float = 0.3  # keypoints with a score not above it are omitted
+    black_background: bool = False  # draw on black in place of the frame
+    labels: bool = False  # write the number of persons on each frame, and at each person of a video its track_id
 
     def draw(self, image: np.ndarray, persons: Sequence[dict[str, Any]], info: DatasetInfo) -> np.ndarray:
         """Return a new image with persons, which are results of keypoints such as `info` describes."""
@@ -92,15 +83,11 @@ def _write_text(canvas: np.ndarray, text: str, place: tuple[int, int], side: int
 
 
 def contact_sheet(images: Sequence[np.ndarray], columns: int, tile_size: tuple[int, int]) -> np.ndarray:
-    """Return images laid out row by row, each scaled to fit its tile and centred on grey.
+    """Return images laid out row by row, each scaled to fit its tile and centred on grey, as one uint8 image.
 
     Args:
         images: at least one (H, W, 3) uint8 image, of any sizes.
-        columns: tiles in a row.
         tile_size: width and height of a tile in pixels.
-
-    Returns:
-        (rows * height, columns * width, 3) uint8.
     """
     width, height = tile_size
     sheet = np.full((-(-len(images) // columns) * height, columns * width, 3), 128, np.uint8)
@@ -121,9 +108,6 @@ def draw_results(results: Sequence[dict[str, Any]], image_files: dict[Any, Path]
     Args:
         results: at least one, in COCO's format.
         image_files: by image id; the images to draw.
-        info: what the keypoints mean.
-        columns: tiles in a row.
-        score_threshold: see `draw_poses`.
 
     Raises:
         InputError: an image can't be read.

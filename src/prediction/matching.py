@@ -29,8 +29,6 @@ def match_names(names: Iterable[str], sources: Sequence[Source], file: Path) -> 
 
     Args:
         names: paths, or ends of them, with slashes or backslashes.
-        sources: what they may mean.
-        file: where they stand, for messages.
 
     Raises:
         InputError: a name means two sources, or two names one.
@@ -69,12 +67,7 @@ def match_names(names: Iterable[str], sources: Sequence[Source], file: Path) -> 
 
 
 def match_ids(names: dict[Any, str], sources: Sequence[Source], file: Path) -> dict[Source, Any]:
-    """Return the image ids of the sources that an annotation file has.
-
-    Args:
-        names: file names by image id.
-        sources: what they may mean.
-        file: where they stand, for messages.
+    """Return the image ids of the sources that an annotation file has, whose names by image id are given.
 
     Raises:
         InputError: a name means two sources, or two names or ids one.

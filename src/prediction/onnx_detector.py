@@ -15,7 +15,7 @@ import numpy as np
 from src.common.errors import InputError, first_line
 from src.deployment.runtime import import_onnxruntime
 from src.prediction.boxes import Boxes
-from src.prediction.detector_outputs import KNOWN, Family, Probe, Size, recognise
+from src.prediction.detector_outputs import KNOWN, Probe, Size, recognise
 from src.prediction.sources import Frame
 from src.prediction.ssd import MAX_OVERLAP
 
@@ -33,7 +33,6 @@ def place(image: np.ndarray, size: Size, fit: str) -> tuple[np.ndarray, np.ndarr
 
     Args:
         image: uint8 (H, W, 3).
-        size: width and height of the result.
         fit: 'stretch' fills it; 'corner' and 'centre' keep the shape, and put grey below and right, or around.
     """
     own, wanted = np.array(image.shape[1::-1]), np.array(size)
@@ -71,20 +70,13 @@ def read_model(path: Path) -> str | bytes:
 
 
 class OnnxDetector:
-    """The detector: a frame to its persons' boxes.
-
-    Attributes:
-        family: what the file was recognised as.
-    """
-
-    family: Family
+    """The detector: a frame to its persons' boxes."""
 
     def __init__(self, path: Path, score_threshold: float) -> None:
         """Open a file and recognise it.
 
         Args:
             path: `.onnx`, or a `.zip` that holds one.
-            score_threshold: boxes of a lower score are omitted.
 
         Raises:
             InputError: the file is absent, no ONNX, of an unknown family or knows no people, or onnxruntime is not
@@ -102,10 +94,9 @@ class OnnxDetector:
         size = self._size((ANY_SIDE, ANY_SIDE))
         blank = np.full((*size[::-1], 3), GREY if self._type is np.uint8 else 0.5)
         outputs = self._run(blank, size)
-        family = recognise(Probe(outputs, size, self._person(), self._mentioned))
-        if family is None:
+        self.family = recognise(Probe(outputs, size, self._person(), self._mentioned))
+        if self.family is None:
             raise self._unknown({name: x.shape for name, x in outputs.items()})
-        self.family = family
 
     def _open(self) -> Any:
         runtime, model = import_onnxruntime(self._path), read_model(self._path)

@@ -22,9 +22,6 @@ class OutputFolder:
     """A folder that receives an image or video for each source, under its name.
 
     An image is written whole or not at all. A video gets its name when it is closed, with the frames so far.
-
-    Attributes:
-        path: the folder.
     """
 
     def __init__(self, path: Path, sources: Sequence[Source]) -> None:

@@ -39,14 +39,7 @@ def deferred_interrupts() -> Iterator[None]:
 
 
 class PredictionRun:
-    """A model at work on sources of frames.
-
-    Attributes:
-        persons: number of persons in the result file so far.
-        frames: number of frames written so far.
-        completed: sources that were read to their end.
-        failed: sources that could not be read, processed or written.
-    """
+    """A model at work on sources of frames."""
 
     def __init__(self, model: PoseModel, sources: Sequence[Source], detect: Detector, folder: OutputFolder, *,
                  image_ids: dict[Source, Any], category_id: Any, nms: str | None, style: Style,
@@ -54,9 +47,6 @@ class PredictionRun:
         """Prepare a run; nothing is read or written before `run`.
 
         Args:
-            model: the network.
-            sources: what to look at.
-            detect: gives the boxes of a frame's persons.
             folder: for the drawn images and videos, and for `results.json`: persons in COCO's result format, with
                 `file_name` and, in videos, `frame` and `track_id`.
             image_ids: of images; others are numbered.
@@ -76,9 +66,9 @@ class PredictionRun:
         self._pending: deque[tuple[Frame, Boxes]] = deque()
         self._open: Source | None = None
         self._unwritable: set[Source] = set()
-        self.persons = self.frames = 0
-        self.completed: set[Source] = set()
-        self.failed: set[Source] = set()
+        self.persons = self.frames = 0  # written so far
+        self.completed: set[Source] = set()  # read to their end
+        self.failed: set[Source] = set()  # could not be read, processed or written
 
     def run(self) -> None:
         """Go through all sources; what was found is written also when that is interrupted.

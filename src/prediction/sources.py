@@ -26,19 +26,13 @@ POSSIBLE_RATES = 0.01, 1000.0
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """An image, a video, a camera or a stream; given twice, it is two.
-
-    Attributes:
-        name: by which results call it: the path below the folder that was given, else the file's name; with as many
-            folders more as tell it from the other sources.
-        parts: its whole path (or host and path) by folders, of which the last ones are the name.
-        path: the file; None for a camera or stream.
-        address: number of the camera or URL of the stream; None for a file.
-    """
+    """An image, a video, a camera or a stream; given twice, it is two."""
+    # By which results call it: the path below the folder that was given, else the file's name; with as many folders
+    # more as tell it from the other sources.
     name: str
-    parts: tuple[str, ...]
-    path: Path | None = None
-    address: int | str | None = None
+    parts: tuple[str, ...]  # its whole path (or host and path) by folders, of which the last ones are the name
+    path: Path | None = None  # the file; None for a camera or stream
+    address: int | str | None = None  # number of the camera or URL of the stream; None for a file
 
     def __str__(self) -> str:
         """Return what messages call it: the path, or the address without passwords and the like."""
@@ -54,18 +48,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Frame:
-    """An image to look at.
-
-    Attributes:
-        image: (H, W, 3) uint8, BGR.
-        source: where it is from.
-        number: of the frame in a video, from 0; None for an image.
-        rate: frames per second of its video.
-    """
-    image: np.ndarray
+    """An image to look at."""
+    image: np.ndarray  # (H, W, 3) uint8, BGR
     source: Source
-    number: int | None = None
-    rate: float = DEFAULT_RATE
+    number: int | None = None  # of the frame in a video, from 0; None for an image
+    rate: float = DEFAULT_RATE  # frames per second of its video
 
 
 def split_path(path: str) -> tuple[str, ...]:
@@ -82,7 +69,6 @@ def find_sources(inputs: Sequence[str], output: Path) -> list[Source]:
     """Return the images, videos and streams that paths, folders (with all below them), glob patterns and URLs name.
 
     Args:
-        inputs: what the user gave.
         output: folder for what will be written: what lies in it is no input, unless an input names it or a file in it.
 
     Raises:
@@ -161,18 +147,11 @@ def opencv_path(path: Path) -> str:
     return text
 
 
-def silence_opencv() -> None:
-    """Keep OpenCV and FFmpeg from writing to stderr, unless their own environment variables ask for it.
-
-    What they can't open or decode is reported in one line of our own.
-    """
+def _open(source: Source) -> cv2.VideoCapture:
+    # What OpenCV and FFmpeg can't open is reported in one line of our own; their variables may ask for more.
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     if 'OPENCV_LOG_LEVEL' not in os.environ:
         cv2.setLogLevel(0)
-
-
-def _open(source: Source) -> cv2.VideoCapture:
-    silence_opencv()
     return cv2.VideoCapture(opencv_path(source.path) if source.path else source.address)
 
 

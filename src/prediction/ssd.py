@@ -111,9 +111,6 @@ def anchors() -> np.ndarray:
 class SsdLite:
     """The detector: a frame to its persons' boxes.
 
-    Args:
-        score_threshold: boxes of a lower score are omitted.
-
     Raises:
         InputError: the package is not installed, or holds another graph.
     """

@@ -102,7 +102,6 @@ class Tracker:
         Args:
             frame: its number, greater than the last one's.
             persons: COCO results, as `select` returns them.
-            box_scores: the detector's score for each.
         """
         self._tracks = [track for track in self._tracks if frame - track.frame <= MAX_GAP * self._rate]
         keypoints = [np.reshape(person['keypoints'], (-1, 3)) for person in persons]
@@ -147,7 +146,6 @@ class Tracker:
         """Return the boxes of a frame's persons: the detector's, and those of the frame before that it misses.
 
         Args:
-            frame: the number of the frame.
             min_score: persons whose keypoints are scored below it on the mean are given up.
             found: what the detector finds in the frame, if it was asked.
         """

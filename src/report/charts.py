@@ -3,8 +3,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -28,11 +27,9 @@ STYLE = {'axes.spines.top': False, 'axes.spines.right': False, 'axes.grid': True
 ON_PAGE = dict.fromkeys(('text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color'), INK)
 
 
-@contextmanager
-def style(page: bool = False) -> Iterator[None]:
-    """Give the charts drawn inside their look; with `page`, for `svg`: no background, text in the page's colour."""
-    with matplotlib.rc_context({**STYLE, **(ON_PAGE if page else {})}):
-        yield
+def style(page: bool = False) -> AbstractContextManager[None]:
+    """Return the context that gives charts their look; with `page`, for `svg`: text in the page's colour."""
+    return matplotlib.rc_context({**STYLE, **(ON_PAGE if page else {})})
 
 
 def figure(columns: int = 1, rows: int = 1, width: float = 5.0, height: float = 3.2) -> tuple[Figure, list[Axes]]:

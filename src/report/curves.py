@@ -23,20 +23,12 @@ SCORES = {'AP': 'AP', 'Mean': 'PCKh@0.5 (%)', 'PCK': 'PCK', 'AUC': 'AUC', 'EPE':
 
 @dataclass(frozen=True)
 class Run:
-    """A training.
-
-    Attributes:
-        name: of its folder.
-        step: (S,) numbers of the steps.
-        loss: float64 (S,), not-a-number for steps that were skipped.
-        rate: float64 (S,) learning rates.
-        epochs: rows of epochs.jsonl, one dict per epoch.
-    """
-    name: str
-    step: np.ndarray
-    loss: np.ndarray
-    rate: np.ndarray
-    epochs: list[dict[str, Any]]
+    """A training."""
+    name: str  # of its folder
+    step: np.ndarray  # (S,) numbers of the steps
+    loss: np.ndarray  # float64 (S,), not-a-number for steps that were skipped
+    rate: np.ndarray  # float64 (S,) learning rates
+    epochs: list[dict[str, Any]]  # rows of epochs.jsonl, one dict per epoch
 
 
 def read_run(folder: Path) -> Run:
@@ -83,11 +75,11 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
     return sums / weights
 
 
-def envelope(x: np.ndarray, y: np.ndarray, points: int = POINTS) -> tuple[np.ndarray, np.ndarray]:
-    """Return a curve of at most about `points` points that looks the same: each piece's smallest and largest value."""
-    if len(x) <= points:
+def envelope(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a curve of at most about `POINTS` points that looks the same: each piece's smallest and largest value."""
+    if len(x) <= POINTS:
         return x, y
-    length = -(-2 * len(x) // points)
+    length = -(-2 * len(x) // POINTS)
     pieces = [np.arange(at, min(at + length, len(x))) for at in range(0, len(x), length)]
     chosen = np.unique([piece[i] for piece in pieces for i in (y[piece].argmin(), y[piece].argmax())])
     return x[chosen], y[chosen]

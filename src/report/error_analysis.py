@@ -36,51 +36,35 @@ MOST_PERSONS = 20  # predictions per image, as in COCO's scoring
 
 @dataclass(frozen=True)
 class Persons:
-    """All N annotated persons, each with the prediction matched to it.
-
-    Attributes:
-        annotations: N annotations, image by image.
-        truth: float64 (N, K, 3) x, y in pixels, label (0: not labelled) of the annotations.
-        boxes: float64 (N, 4) x, y, width, height in pixels of the annotations.
-        found: float64 (N, K, 3) x, y, score of the predictions; NaN for missed persons.
-        scores: float64 (N,) of the predictions; NaN for missed persons.
-        oks: float64 (N,); 0 for missed persons.
-        ks: float64 (N, K) in [0, 1]; 0 for missed persons, NaN for unlabelled keypoints.
-        distances: float64 (N, K) as fractions of the larger side of the person's box; infinite for missed persons,
-            NaN for unlabelled keypoints.
-        kinds: int64 (N, K) places in `KINDS`; -1 for unlabelled keypoints and missed persons.
-        background: results that are no person, best first.
-        counted: number of predictions that took part.
-    """
-    annotations: list[Annotation]
-    truth: np.ndarray
-    boxes: np.ndarray
-    found: np.ndarray
-    scores: np.ndarray
-    oks: np.ndarray
-    ks: np.ndarray
+    """All N annotated persons, each with the prediction matched to it."""
+    annotations: list[Annotation]  # image by image
+    truth: np.ndarray  # float64 (N, K, 3) x, y in pixels, label (0: not labelled) of the annotations
+    boxes: np.ndarray  # float64 (N, 4) x, y, width, height in pixels of the annotations
+    found: np.ndarray  # float64 (N, K, 3) x, y, score of the predictions; NaN for missed persons
+    scores: np.ndarray  # float64 (N,) of the predictions; NaN for missed persons
+    oks: np.ndarray  # float64 (N,); 0 for missed persons
+    ks: np.ndarray  # float64 (N, K) in [0, 1]; 0 for missed persons, NaN for unlabelled keypoints
+    # float64 (N, K) as fractions of the larger side of the person's box; infinite for missed persons, NaN for
+    # unlabelled keypoints
     distances: np.ndarray
-    kinds: np.ndarray
-    background: list[dict[str, Any]]
-    counted: int
+    kinds: np.ndarray  # int64 (N, K) places in `KINDS`; -1 for unlabelled keypoints and missed persons
+    background: list[dict[str, Any]]  # results that are no person, best first
+    counted: int  # number of predictions that took part
 
     @property
     def missed(self) -> np.ndarray:
-        """Persons without a prediction: bool (N,)."""
+        """Return which persons have no prediction: bool (N,)."""
         return np.isnan(self.scores)
 
 
 def similarity(points: np.ndarray, truth: np.ndarray, areas: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
-    """Return ks of predicted to annotated keypoints.
+    """Return ks of predicted to annotated keypoints, float64 (P, T, K); NaN for unlabelled keypoints.
 
     Args:
         points: (P, K, 2 or more) x, y in pixels.
         truth: (T, K, 3) x, y in pixels, label.
         areas: (T,) of the annotated persons in square pixels.
         sigmas: (K,) OKS falloffs.
-
-    Returns:
-        float64 (P, T, K), NaN for unlabelled keypoints.
     """
     distance = np.square(points[:, None, :, :2] - truth[None, :, :, :2]).sum(-1)
     ks = np.exp(-distance / (2 * (areas[:, None] + np.spacing(1)) * np.square(2 * sigmas)))
@@ -124,9 +108,7 @@ def analyse(annotations: Annotations, results: Sequence[dict[str, Any]], info: D
     """Match all predictions to the annotated persons and return both with the kinds of error.
 
     Args:
-        annotations: the ground truth.
         results: in COCO's format; of each image the `MOST_PERSONS` best count.
-        info: the keypoints.
         least_score: predictions scored lower are omitted.
     """
     flip, sigmas, count = info.flip_index, np.array(info.sigmas), info.num_joints

@@ -36,10 +36,6 @@ def build_sections(results_file: Path, annotation_file: Path, images: Path, info
     """Return the sections of the report.
 
     Args:
-        results_file: COCO results.
-        annotation_file: the ground truth.
-        images: folder of its images.
-        info: the keypoints.
         metrics: what eval.py wrote with the results; {} where that is not known.
         runs: trainings to draw the curves of.
         count: persons drawn of each sort.

@@ -32,24 +32,13 @@ class Picture:
 
 
 class PersonPictures:
-    """Draws the persons of an analysis.
-
-    Args:
-        persons: the analysis.
-        info: the keypoints.
-        images: folder of the images.
-        annotations: the ground truth, with their file names and sizes.
-    """
+    """Draws the persons of an analysis."""
 
     def __init__(self, persons: Persons, info: DatasetInfo, images: Path, annotations: Annotations) -> None:
         self.persons, self.info, self.images, self.annotations = persons, info, images, annotations
 
     def person(self, row: int) -> Picture:
-        """Return ground truth and prediction of one person, with rings around the keypoints that are not good.
-
-        Raises:
-            InputError: the image can't be read.
-        """
+        """Return ground truth and prediction of one person, with rings around the keypoints that are not good."""
         people = self.persons
         truth, found, labelled = people.truth[row], people.found[row], people.truth[row][:, 2] > 0
         annotation = people.annotations[row]
@@ -66,11 +55,7 @@ class PersonPictures:
                              f'Ground truth (left) and prediction (right), {name}: {verdict}', people.kinds[row])
 
     def background(self, result: dict[str, Any]) -> Picture:
-        """Return a picture of a prediction that is no person.
-
-        Raises:
-            InputError: the image can't be read.
-        """
+        """Return a picture of a prediction that is no person."""
         found = np.array(result['keypoints'], np.float64).reshape(-1, 3)
         low, high = found[:, :2].min(0), found[:, :2].max(0)
         box = np.concatenate([low, np.maximum(high - low, 8)])

@@ -205,11 +205,7 @@ def errors(persons: Persons, info: DatasetInfo, least_score: float) -> Section:
 
 
 def examples(persons: Persons, pictures: PersonPictures, count: int) -> Section:
-    """Return the best and the worst persons, drawn.
-
-    Raises:
-        InputError: an image can't be read.
-    """
+    """Return the best and the worst persons, drawn."""
     chosen = choose(persons, count)
     groups = [Group(title, [pictures.person(row) for row in chosen[key]])
               for key, title in (('worst', 'Worst of the persons found'), ('missed', 'Missed persons, largest first'),

@@ -78,7 +78,6 @@ def make_dataset(output: Path, train: int, val: int, seed: int, image_size: tupl
 
     Args:
         output: folder to make; it may exist if it is empty.
-        train: number of training images.
         val: number of validation images; these get a detection file too.
         seed: not negative; equal arguments give equal files.
         image_size: width and height of the images in pixels.

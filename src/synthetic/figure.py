@@ -128,12 +128,6 @@ def random_pose(rng: np.random.Generator) -> dict[str, np.ndarray]:
     return _turn({**lower, **upper}, np.zeros(3), rng.normal(0, 5), yaw, roll)
 
 
-def _hull(*circles: tuple[np.ndarray, float]) -> np.ndarray:
-    """Return the convex outline (P, 2) around circles given as (centre, radius): two make a tapered limb."""
-    points = np.concatenate([centre[:2] + radius * CIRCLE for centre, radius in circles])
-    return cv2.convexHull(points.astype(np.float32))[:, 0]
-
-
 def dress(rng: np.random.Generator, pose: dict[str, np.ndarray]) -> list[Shape]:
     """Return the shapes of a body of random build in clothes of random colours, from back to front."""
     tone = rng.uniform(0, len(SKIN) - 1)
@@ -148,7 +142,8 @@ def dress(rng: np.random.Generator, pose: dict[str, np.ndarray]) -> list[Shape]:
         depth = float(np.mean([pose[name][2] for name, _ in circles]))
         # What is further away is darker: the cue that tells the near limb from the far one in a side view.
         shade = np.clip(1 + 1.5 * depth, 0.7, 1.15)
-        outline = _hull(*((pose[name], radius) for name, radius in circles))
+        points = np.concatenate([pose[name][:2] + radius * CIRCLE for name, radius in circles])
+        outline = cv2.convexHull(points.astype(np.float32))[:, 0]  # around two circles: a tapered limb
         shapes.append(Shape(part, outline, depth + lift, np.clip(colour * shade, 0, 255), kind))
 
     for side, _ in SIDES:

@@ -17,8 +17,6 @@ def draw_video(seed: int, frames: int, size: tuple[int, int], count: int, rate: 
     """Yield the frames of a video.
 
     Args:
-        seed: of all that is random.
-        frames: how many.
         size: width and height in pixels.
         count: figures; the first one stands still, the others walk at different speeds.
         rate: frames per second.

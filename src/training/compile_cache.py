@@ -32,8 +32,6 @@ def graph_folder(experiment: Mapping[str, Any], config: Mapping[str, Any], rates
     """Return where the graph of a training step is kept.
 
     Args:
-        experiment: the experiment's settings.
-        config: the model configuration.
         rates: number of learning rates, a tensor of the graph.
     """
     settings = {key: value for key, value in experiment.items() if key not in NOT_IN_GRAPH}

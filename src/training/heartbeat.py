@@ -13,29 +13,23 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 SILENCE_LIMIT = 15.0  # seconds
 
 
-class Heartbeat(contextlib.AbstractContextManager):
-    """Shows, from its making to the end of its context, that this process lives; ends it when another rank is silent.
-
-    Args:
-        folder: shared by all ranks.
-        rank: number of this process.
-        ranks: number of processes.
-    """
-
-    def __init__(self, folder: Path, rank: int, ranks: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        arguments = map(str, (folder, rank, ranks, os.getpid(), SILENCE_LIMIT))
-        self._process = subprocess.Popen([sys.executable, __file__, *arguments], stdin=subprocess.PIPE)
-
-    def __exit__(self, *error: object) -> None:
-        """Say that the rank ends as it should."""
+@contextlib.contextmanager
+def signs_of_life(folder: Path, rank: int, ranks: int) -> Iterator[None]:
+    """Show in a folder shared by all ranks that this process lives, and end it when another is silent."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arguments = map(str, (folder, rank, ranks, os.getpid(), SILENCE_LIMIT))
+    process = subprocess.Popen([sys.executable, __file__, *arguments], stdin=subprocess.PIPE)
+    try:
+        yield
+    finally:  # say that the rank ends as it should
         with contextlib.suppress(BrokenPipeError):
-            self._process.communicate(b'done', timeout=10)
+            process.communicate(b'done', timeout=10)
 
 
 def _stopped(pid: int) -> bool:

@@ -75,9 +75,7 @@ def fit(step: TrainStep, progress: Progress, loader: Dataset, callbacks: Sequenc
     """Train from `progress.step` to `progress.total_steps`; callbacks are left (`__exit__`) whatever happens.
 
     Args:
-        step: the training step.
         progress: where the training begins; kept up to date.
-        loader: batches of one epoch.
         callbacks: of MindSpore's kind.
         remainder: batches left of an epoch that an earlier run began; they come first.
         sink: MindSpore's sink mode, a step at a time, so that callbacks hear of every step; not for the CPU.

@@ -48,12 +48,9 @@ def find_start(step: TrainStep, states: list[Path], resume: str, settings: dict[
     """Return where a training begins: the newest state, whose arrays are put into `step`, or step 0.
 
     Args:
-        step: what is trained.
         states: what `find_valid_states` found.
         resume: 'no', 'yes' (there must be a state) or 'auto'.
         settings: as from `settings_affecting_results`.
-        folder: where the states were looked for.
-        logger: gets the lines.
 
     Raises:
         InputError: a state is asked for and there is none, or it is of another training.
@@ -80,15 +77,11 @@ class Checkpoints(Callback):
     and training continues; without the final checkpoint it ends with an error.
 
     Args:
-        step: what is trained.
-        progress: of the training.
         final: path <name>.ckpt.
         start: where the training begins; its arrays are not used.
         interval: epochs from one checkpoint and state to the next.
         eval_interval: epochs from one evaluation to the next, before which the state is saved; 0: no evaluation.
         keep: number of the newest <name>_epoch<n>.ckpt to keep; 0: all.
-        states: what `find_valid_states` found.
-        logger: gets the lines.
     """
 
     def __init__(self, step: TrainStep, progress: Progress, final: Path, start: TrainingState, *, interval: int,
@@ -108,11 +101,7 @@ class Checkpoints(Callback):
             self.save_state()
 
     def on_train_end(self, run_context: RunContext) -> None:
-        """Save the final checkpoint.
-
-        Raises:
-            InputError: it could not be saved.
-        """
+        """Save the final checkpoint."""
         self.save_state()
         if not self._try_save(self.final, lambda: save_network(self.step.result, self.final)):
             raise InputError(f'{self.final}: the final checkpoint could not be saved; make room and pass --resume')
@@ -156,14 +145,7 @@ class Checkpoints(Callback):
 
 
 class LeaveAfterSignal(Callback):
-    """Ends the process, its state saved, after a signal; stands last among the callbacks of rank 0.
-
-    Args:
-        signals: the process's.
-        progress: of the training.
-        checkpoints: saves the state.
-        logger: gets a line.
-    """
+    """Ends the process, its state saved, after a signal; stands last among the callbacks of rank 0."""
 
     def __init__(self, signals: StopSignals, progress: Progress, checkpoints: Checkpoints,
                  logger: logging.Logger) -> None:

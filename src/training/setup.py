@@ -25,7 +25,7 @@ from src.mmpose.loader import steps_per_epoch, train_loader
 from src.model import LiteHRNet
 from src.settings.build import build_dataset, build_network
 from src.training.compile_cache import compile_step, graph_folder
-from src.training.heartbeat import Heartbeat
+from src.training.heartbeat import signs_of_life
 from src.training.saving import Checkpoints, LeaveAfterSignal, find_start, find_valid_states
 from src.training.signals import DeferSignals, StopSignals
 from src.training.state import TrainingState, settings_affecting_results
@@ -41,9 +41,7 @@ def update_rates(experiment: dict[str, Any], settings: dict[str, Any], steps: in
     """Return the learning rate of every update from `start_epoch` on, float32 (updates,).
 
     Args:
-        experiment: the experiment's settings.
         settings: the `train` section of the model configuration.
-        steps: steps per epoch.
         ranks: devices; the learning rate is multiplied by their number.
     """
     keys = ('schedule', 'lr_steps', 'lr_gamma', 'warmup_steps', 'warmup_ratio')
@@ -90,10 +88,6 @@ class Run:
         progress: where the training begins; kept up to date by `fit`.
         callbacks: in the order in which they are called.
         sink: whether MindSpore's sink mode is used.
-
-    Args:
-        experiment: the experiment's settings.
-        config: the model configuration.
 
     Raises:
         InputError: a setting or file that the training can't use.
@@ -199,4 +193,4 @@ class Run:
 
     def heartbeat(self) -> AbstractContextManager:
         """Return a context in which this rank shows the others that it lives."""
-        return Heartbeat(self.folder / 'ranks', self.rank, self.ranks) if self.ranks > 1 else nullcontext()
+        return signs_of_life(self.folder / 'ranks', self.rank, self.ranks) if self.ranks > 1 else nullcontext()

@@ -22,13 +22,11 @@ class StopSignals:
 
     The last is needed because Python's handlers wait for the main thread, which MindSpore may hold for ever (it sends
     SIGTERM itself when a data worker has died, and then waits for that worker's data).
-
-    Attributes:
-        number: the signal that came, or 0.
     """
 
     def __init__(self) -> None:
-        self.number, self._beats, self._process, self._before = 0, 0, os.getpid(), {}
+        self.number = 0  # of the signal that came
+        self._beats, self._process, self._before = 0, os.getpid(), {}
         self._pipe = os.pipe()
 
     def catch(self) -> None:

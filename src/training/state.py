@@ -29,19 +29,12 @@ SECTIONS = ('model', 'data', 'train_pipeline', 'train')
 
 @dataclass(frozen=True)
 class TrainingState:
-    """A training after one of its steps.
+    """A training after one of its steps."""
 
-    Attributes:
-        start_time: when the training began, seconds since 1970; the same for all its states.
-        step: steps done, those skipped for bad gradients included.
-        settings: as from `settings_affecting_results`.
-        arrays: every Parameter by name.
-    """
-
-    start_time: float
-    step: int
-    settings: dict[str, Any]
-    arrays: dict[str, np.ndarray]
+    start_time: float  # when the training began, seconds since 1970; the same for all its states
+    step: int  # steps done, those skipped for bad gradients included
+    settings: dict[str, Any]  # as from `settings_affecting_results`
+    arrays: dict[str, np.ndarray]  # every Parameter by name
 
 
 def settings_affecting_results(experiment: Mapping[str, Any], config: Mapping[str, Any], samples: int,

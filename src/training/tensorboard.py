@@ -19,10 +19,6 @@ class TensorBoard(Callback):
     It stands behind the evaluation, which adds scores to the figures. Events go by the number of the step; those that
     an earlier run wrote of the steps to come are hidden.
 
-    Args:
-        folder: of the training; events go to `FOLDER` in it.
-        progress: of the training.
-
     Raises:
         InputError: tensorboardX is not installed.
     """

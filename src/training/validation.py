@@ -41,10 +41,6 @@ class Validation(Callback):
 
     Args:
         network: is evaluated as it stands (the trained one, or that of its moving averages).
-        progress: of the training.
-        experiment: the experiment's settings.
-        config: the model configuration.
-        logger: gets the lines.
         signals: gets a sign of life per batch; on rank 0 a signal stops the evaluation.
         table: gets the scores; None on the ranks that write no files.
 

@@ -46,7 +46,6 @@ def recognise(values: Mapping[str, Any], path: Path | str) -> Architecture:
 
     Args:
         values: what has a shape, by name; BN's in MindSpore's words or PyTorch's.
-        path: where they are from, for messages.
 
     Raises:
         InputError: they are not of a Lite-HRNet with its head.

@@ -152,9 +152,7 @@ def require_fit(network: nn.Cell, state: Mapping[str, np.ndarray], path: Path | 
     """Compare `state` (as from `read_state`) with a network's parameters.
 
     Args:
-        network: what is to be filled.
         state: arrays by name.
-        path: the file they are from.
 
     Raises:
         InputError: `state` is of another network, or has unknown, missing, misshapen or non-finite entries.
@@ -183,22 +181,16 @@ def fill_network(network: nn.Cell, state: Mapping[str, np.ndarray]) -> None:
         parameter.set_data(ms.Tensor(np.ascontiguousarray(state[name], np.float32)))
 
 
-def load_network(network: nn.Cell, path: Path | str, ema: bool = False, *, new_head: bool = False) -> str | None:
+def load_network(network: nn.Cell, path: Path | str, *, new_head: bool = False) -> str | None:
     """Fill a network from a checkpoint (of any of `CHECKPOINT_SUFFIXES`), with all of it or, after an error, nothing.
 
     Args:
-        network: what is filled.
-        path: the file.
-        ema: see `official_state`.
         new_head: where the file is of another number of keypoints, leave the last layer as it is and fill the rest.
 
     Returns:
         Where `new_head` was made use of, a line that says so.
-
-    Raises:
-        InputError: as `read_state` and `require_fit`.
     """
-    state, message = read_state(path, ema), None
+    state, message = read_state(path), None
     if new_head:
         own = network_state(network)
         source, target = recognise(state, path), recognise(own, path)

@@ -41,10 +41,6 @@ def weights_among(entries: Mapping[str, np.ndarray], path: Path) -> dict[str, np
     (`moment1.network.backbone...`), learning rates, and counters and scales, which are single numbers. What is left
     out is logged.
 
-    Args:
-        entries: what the file holds.
-        path: the file, for messages.
-
     Raises:
         InputError: a weight is there twice, as with and without the prefix of the others.
     """

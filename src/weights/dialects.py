@@ -39,18 +39,12 @@ COURSES: Rules = (
 
 @dataclass(frozen=True)
 class Dialect:
-    """Names in the `.ckpt` files of one source.
+    """Names in the `.ckpt` files of one source."""
 
-    Attributes:
-        anchor: by which the source is recognised; in every network of it, and never trained, so optimizers have no
-            state for it.
-        parts: what names begin with, as a regular expression.
-        rules: from its names to the official ones.
-    """
-
+    # By which the source is recognised; in every network of it, and never trained, so optimizers have no state for it.
     anchor: str
-    parts: str
-    rules: Rules = ()
+    parts: str  # what names begin with, as a regular expression
+    rules: Rules = ()  # from its names to the official ones
 
 
 DIALECTS = (Dialect('backbone.stem.conv1.bn.moving_mean', 'backbone|keypoint_head'),

@@ -49,10 +49,6 @@ def locate(given: Path | str) -> Path:
 def require_name(name: str, table: Mapping[str, Published] = PUBLISHED) -> Published:
     """Return the published weights of a name.
 
-    Args:
-        name: what a user gave.
-        table: where to look it up.
-
     Raises:
         InputError: there are none.
     """
@@ -66,7 +62,6 @@ def fetch(weights: Published, mirror: str | None = None) -> Path:
     """Return the file of published weights in the cache folder, after bringing it there if it is absent.
 
     Args:
-        weights: which.
         mirror: folder or beginning of a URL to take the file from; by default what the environment variable says, else
             the weights' own URL.
 
@@ -87,11 +82,7 @@ def fetch(weights: Published, mirror: str | None = None) -> Path:
 
 @contextmanager
 def _one_at_a_time(path: Path) -> Iterator[None]:
-    """Let other processes wait until the block has ended: the ranks of a training start together.
-
-    Raises:
-        InputError: the folder of `path` can't be made or written to.
-    """
+    """Let other processes wait until the block has ended: the ranks of a training start together."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name('.lock').open('w')
@@ -147,11 +138,7 @@ def _copy(source: Path, partial: Path, by_hand: str) -> None:
 
 
 def _download(url: str, partial: Path, by_hand: str) -> None:
-    """Bring what `partial` lacks of a file, or all of it where the server can't give a part.
-
-    Raises:
-        InputError: there is no connection, it breaks off (what came is kept), or a web page comes.
-    """
+    """Bring what `partial` lacks of a file, or all of it where the server can't give a part."""
     if urlsplit(url).scheme not in ('http', 'https'):
         raise InputError(f'{url}: no http:// or https:// address; name one, or a folder')
     size = partial.stat().st_size if partial.is_file() else 0

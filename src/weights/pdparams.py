@@ -60,14 +60,10 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode('latin1')
 
 
-def _no_bytes() -> bytes:
-    return b''
-
-
 class _Unpickler(RestrictedUnpickler):
     KNOWN: ClassVar = {
         ('collections', 'OrderedDict'): OrderedDict, ('builtins', 'tuple'): tuple, ('__builtin__', 'tuple'): tuple,
-        ('_codecs', 'encode'): _encode, ('__builtin__', 'bytes'): _no_bytes,
+        ('_codecs', 'encode'): _encode, ('__builtin__', 'bytes'): lambda: b'',
         ('numpy', 'dtype'): _Dtype, ('numpy', 'ndarray'): _Array,
         **{(f'numpy.{core}.multiarray', name): meaning for core in ('core', '_core')  # _core: numpy 2
            for name, meaning in (('_reconstruct', _Array), ('scalar', _from_bytes))}}

@@ -26,10 +26,6 @@ STORAGES = {'Double': '<f8', 'Float': '<f4', 'Half': '<f2', 'BFloat16': 'bfloat1
             'Short': '<i2', 'Char': 'i1', 'Byte': 'u1', 'Bool': '?', 'ComplexFloat': '<c8', 'ComplexDouble': '<c16'}
 
 
-def _parameter(data: Any, *_: Any) -> Any:
-    return data
-
-
 def _tensor(storage: tuple[np.ndarray, str], offset: int, size: tuple[int, ...], stride: tuple[int, ...],
             *_: Any) -> np.ndarray:
     values, kind = storage
@@ -47,7 +43,7 @@ class _Unpickler(RestrictedUnpickler):
     KNOWN: ClassVar = {
         ('collections', 'OrderedDict'): OrderedDict, ('torch', 'Size'): tuple,
         ('torch._utils', '_rebuild_tensor'): _tensor, ('torch._utils', '_rebuild_tensor_v2'): _tensor,
-        ('torch._utils', '_rebuild_parameter'): _parameter,
+        ('torch._utils', '_rebuild_parameter'): lambda data, *_: data,
         **{('torch', f'{kind}Storage'): dtype for kind, dtype in STORAGES.items()}}
 
     def __init__(self, file: BinaryIO, storage: Callable[[str, np.dtype, int], np.ndarray]) -> None:
@@ -134,7 +130,7 @@ def _global(module: str, name: str) -> bytes:
 
 
 def _pickled(value: Any) -> bytes:
-    """Return a value in pickle protocol 2, without PyTorch; opcodes as in Python's pickletools."""
+    """Return a value in pickle protocol 2, without PyTorch (opcodes: Python's pickletools); bytes are it already."""
     if isinstance(value, bool):
         return b'\x88' if value else b'\x89'
     if isinstance(value, int):
@@ -147,19 +143,16 @@ def _pickled(value: Any) -> bytes:
     if isinstance(value, Mapping):
         empty = _global('collections', 'OrderedDict') + b')R' if isinstance(value, OrderedDict) else b'}'
         return empty + b'(' + b''.join(_pickled(k) + _pickled(v) for k, v in value.items()) + b'u'
-    return value.opcodes
+    return value
 
 
-class _Record:
-    """A tensor in the pickle: the call that rebuilds it from storage `key`."""
-
-    def __init__(self, key: str, array: np.ndarray) -> None:
-        kind = next(k for k, dtype in STORAGES.items() if dtype != 'bfloat16' and np.dtype(dtype) == array.dtype)
-        strides = tuple(n // array.itemsize for n in array.strides)
-        storage = (b'(' + _pickled('storage') + _global('torch', f'{kind}Storage') + _pickled(key) + _pickled('cpu')
-                   + _pickled(array.size) + b'tQ')
-        self.opcodes = (_global('torch._utils', '_rebuild_tensor_v2') + b'(' + storage + _pickled(0)
-                        + _pickled(array.shape) + _pickled(strides) + _pickled(False) + _pickled(OrderedDict()) + b'tR')
+def _tensor_call(key: str, array: np.ndarray) -> bytes:
+    """Return the call that rebuilds a tensor from storage `key`."""
+    kind = next(k for k, dtype in STORAGES.items() if dtype != 'bfloat16' and np.dtype(dtype) == array.dtype)
+    strides = tuple(n // array.itemsize for n in array.strides)
+    storage = _pickled(('storage', _global('torch', f'{kind}Storage'), key, 'cpu', array.size)) + b'Q'
+    return (_global('torch._utils', '_rebuild_tensor_v2')
+            + _pickled((storage, 0, array.shape, strides, False, OrderedDict())) + b'R')
 
 
 def write_pth(path: Path | str, state_dict: Mapping[str, np.ndarray]) -> None:
@@ -171,7 +164,7 @@ def write_pth(path: Path | str, state_dict: Mapping[str, np.ndarray]) -> None:
     """
     path = Path(path)
     arrays = {str(i): np.array(a, order='C') for i, a in enumerate(state_dict.values())}
-    records = OrderedDict((name, _Record(key, a)) for name, (key, a) in zip(state_dict, arrays.items()))
+    records = OrderedDict((name, _tensor_call(key, a)) for name, (key, a) in zip(state_dict, arrays.items()))
     data = b'\x80\x02' + _pickled({'state_dict': records, 'meta': {}}) + b'.'
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, 'w') as archive:
         for name, content in [('data.pkl', data), ('byteorder', b'little'),

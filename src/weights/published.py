@@ -19,26 +19,15 @@ COURSES_FILES = 'https://download.mindspore.cn/vision/litehrnet/ckpts/'
 
 @dataclass(frozen=True)
 class Published:
-    """One published file: of weights, or of a people detector.
+    """One published file: of weights, or of a people detector."""
 
-    Attributes:
-        name: what users call it; of weights, its source and its model configuration.
-        model_config: the model configuration that weights are for; empty for a detector.
-        url: where it is downloaded from.
-        file: its name in the cache folder and in a mirror.
-        sha256: the beginning of its SHA-256; empty where none is published.
-        score: as its source says, with the conditions.
-        source: the repository that publishes it.
-        licence: of the file.
-    """
-
-    name: str
-    model_config: str
+    name: str  # what users call it; of weights, its source and its model configuration
+    model_config: str  # the model configuration that weights are for; empty for a detector
     url: str
-    file: str
-    sha256: str
-    score: str
-    source: str
+    file: str  # its name in the cache folder and in a mirror
+    sha256: str  # the beginning of its SHA-256; empty where none is published
+    score: str  # as its source says, with the conditions
+    source: str  # the repository that publishes it
     licence: str = APACHE
 
 

@@ -18,7 +18,7 @@ import sys, time
 from pathlib import Path
 from src.training import heartbeat
 heartbeat.SILENCE_LIMIT = 3.0
-with heartbeat.Heartbeat(Path(sys.argv[1]), int(sys.argv[2]), 2):
+with heartbeat.signs_of_life(Path(sys.argv[1]), int(sys.argv[2]), 2):
     print('up', flush=True)
     time.sleep(float(sys.argv[3]))
 '''
