@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import InputError
-from src.config import load_model_config
+from src.config import resolve
 from src.mmpose import transforms
 from src.mmpose.coco import CocoDataset
 from src.mmpose.heatmap import decode
@@ -81,7 +81,7 @@ def test_a_network_as_a_function() -> None:
 @pytest.fixture
 def dataset(synthetic: Path) -> CocoDataset:
     """Detector boxes, those of one picture far apart."""
-    config = load_model_config('litehrnet_tiny_coco_128x96')
+    _, config = resolve({'model_config': 'litehrnet_tiny_coco_128x96'}, {})
     dataset = build_dataset({'data_root': str(synthetic), 'random_seed': 0}, config, 'val', 'det')
     dataset.records = [dataset.records[i] for i in np.random.default_rng(2).permutation(len(dataset))]
     order = list(chain(*dataset.groups()))
@@ -92,7 +92,7 @@ def dataset(synthetic: Path) -> CocoDataset:
 
 @pytest.fixture
 def settings() -> dict[str, Any]:
-    return {**load_model_config('litehrnet_tiny_coco_128x96')['eval'], 'batch_size': 3}
+    return {**resolve({'model_config': 'litehrnet_tiny_coco_128x96'}, {})[1]['eval'], 'batch_size': 3}
 
 
 @pytest.mark.parametrize('workers', [0, 1, 3])

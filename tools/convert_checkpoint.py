@@ -11,18 +11,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.common.errors import InputError, run
-from src.model import LiteHRNet
-from src.weights import checkpoint
-from src.weights.architecture import recognise
 from src.weights.checkpoint import CHECKPOINT_SUFFIXES, TORCH_SUFFIXES, listed
+from src.weights.convert import convert
 from src.weights.download import locate
-from src.weights.pth import write_pth
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,20 +40,9 @@ def main(argv: list[str] | None = None) -> int:
                          f'{listed(targets)} file to write')
     if args.target.exists() and not args.overwrite:
         raise InputError(f'{args.target} exists; choose another name or add --overwrite')
-    state = checkpoint.read_state(args.source, args.ema)
-    architecture = recognise(state, args.source)
-    network = LiteHRNet(**asdict(architecture))
-    checkpoint.require_fit(network, state, args.source)
-    checkpoint.fill_network(network, state)
-    entries = checkpoint.network_state(network)
-    if args.target.suffix in TORCH_SUFFIXES:
-        entries = checkpoint.to_torch(entries)
-        write_pth(args.target, entries)
-    else:
-        checkpoint.save_network(network, args.target)
-    weights = sum(parameter.size for parameter in network.trainable_params())
+    architecture, weights, entries = convert(args.source, args.target, args.ema)
     print(f'{args.source}: {architecture.name}, {architecture.num_joints} keypoints, {weights:,} parameters')
-    print(f'{args.target}: {len(entries)} entries written')
+    print(f'{args.target}: {entries} entries written')
     return 0
 
 
