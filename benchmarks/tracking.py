@@ -27,6 +27,7 @@ from scipy.optimize import linear_sum_assignment
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.drawn_video import draw_video
 from src.common.errors import run
 from src.mmpose.nms import oks
 from src.prediction import load_model
@@ -37,7 +38,6 @@ from src.prediction.run import PredictionRun
 from src.prediction.sources import Frame, find_sources
 from src.prediction.ssd import SsdLite, graph_file
 from src.synthetic.scene import Person
-from src.synthetic.video import draw_video
 
 SIZE, RATE, SEED = (640, 360), 25.0, 3
 MISSED, OFF = 1 / 3, 0.05  # share of boxes; standard deviation of their edges as a share of their sides

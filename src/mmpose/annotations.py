@@ -40,62 +40,36 @@ AREA_PER_BOX = 0.53
 
 @dataclass(frozen=True)
 class Image:
-    """An image of the file.
-
-    Attributes:
-        number: ours, from 1.
-        file_name: below the image folder, with slashes.
-        size: (width, height) in pixels; None where the file does not say.
-        crowd_index: CrowdPose's measure of how crowded it is, in [0, 1]; None in other files.
-    """
-    number: int
-    file_name: str
-    size: tuple[float, float] | None
-    crowd_index: float | None = None
+    """An image of the file."""
+    number: int  # ours, from 1
+    file_name: str  # below the image folder, with slashes
+    size: tuple[float, float] | None  # (width, height) in pixels; None where the file does not say
+    crowd_index: float | None = None  # CrowdPose's measure of how crowded it is, in [0, 1]; None in other files
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """A person, or people who are not to be found.
-
-    Attributes:
-        number: ours, from 1.
-        id: the file's, as image_id and category_id are; of a part with its name.
-        keypoints: float64 (K, 3) x, y in pixels, label (0: not labelled).
-        box: float64 (4,) x, y, width, height in pixels, as the file has it: not cut to the image.
-        area: in square pixels.
-        crowd: whether it stands for several people.
-    """
-    number: int
-    id: Any
+    """A person, or people who are not to be found."""
+    number: int  # ours, from 1
+    id: Any  # the file's, as image_id and category_id are; of a part with its name
     image_id: Any
     category_id: Any
-    keypoints: np.ndarray
-    box: np.ndarray
-    area: float
-    crowd: bool
+    keypoints: np.ndarray  # float64 (K, 3) x, y in pixels, label (0: not labelled)
+    box: np.ndarray  # float64 (4,) x, y, width, height in pixels, as the file has it: not cut to the image
+    area: float  # in square pixels
+    crowd: bool  # whether it stands for several people
 
 
 @dataclass
 class Annotations:
-    """What a COCO keypoint file holds for a model.
-
-    Attributes:
-        file: the file.
-        images: by the file's ids, in its order.
-        categories: ids of those whose annotations are persons.
-        persons: annotations with labelled keypoints, in the file's order.
-        ignored: crowds, and people without labelled keypoints.
-        mended: how many entries were mended, by what was done.
-        omitted: how many entries were omitted, by their kind.
-    """
-    file: Path
-    images: dict[Any, Image]
-    categories: list[Any]
-    persons: list[Annotation] = field(default_factory=list)
-    ignored: list[Annotation] = field(default_factory=list)
-    mended: Counter[str] = field(default_factory=Counter)
-    omitted: Counter[str] = field(default_factory=Counter)
+    """What a COCO keypoint file holds for a model."""
+    file: Path  # the file
+    images: dict[Any, Image]  # by the file's ids, in its order
+    categories: list[Any]  # ids of those whose annotations are persons
+    persons: list[Annotation] = field(default_factory=list)  # annotations with labelled keypoints, in the file's order
+    ignored: list[Annotation] = field(default_factory=list)  # crowds, and people without labelled keypoints
+    mended: Counter[str] = field(default_factory=Counter)  # how many entries were mended, by what was done
+    omitted: Counter[str] = field(default_factory=Counter)  # how many entries were omitted, by their kind
 
     @property
     def remarks(self) -> str:

@@ -32,20 +32,12 @@ NMS = {'hard': oks_nms, 'soft': soft_oks_nms, 'none': None}
 
 @dataclass
 class Predictions:
-    """What a network says of every record of a data set, in the records' order.
-
-    Attributes:
-        keypoints: float32 (M, K, 3) x, y in image pixels, score.
-        boxes: float32 (M, 6) centre x, y, scale w, h in 200-pixel units, area in square pixels, score.
-        image_ids: M ids.
-        category_ids: M ids.
-        bbox_ids: (M,) numbers of the boxes inside their image.
-    """
-    keypoints: np.ndarray
-    boxes: np.ndarray
-    image_ids: Sequence[Any]
-    category_ids: Sequence[Any]
-    bbox_ids: np.ndarray
+    """What a network says of every record of a data set, in the records' order."""
+    keypoints: np.ndarray  # float32 (M, K, 3) x, y in image pixels, score
+    boxes: np.ndarray  # float32 (M, 6) centre x, y, scale w, h in 200-pixel units, area in square pixels, score
+    image_ids: Sequence[Any]  # M ids
+    category_ids: Sequence[Any]  # M ids
+    bbox_ids: np.ndarray  # (M,) numbers of the boxes inside their image
 
 
 def select(predictions: Predictions, *, sigmas: np.ndarray, visibility_threshold: float = 0.2,

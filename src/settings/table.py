@@ -16,33 +16,20 @@ from src.mmpose.heatmap import METHODS
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting.
+    """One setting."""
 
-    Attributes:
-        kind: type of its values; `object` takes any.
-        help: what it means.
-        default: its value where neither `experiment_cfg` nor a model configuration gives one.
-        optional: whether None is a value too, and the entry may be absent from a model configuration.
-        least: smallest value, of each number in a tuple.
-        below: values are smaller than this.
-        choices: the values, where they are few; of each entry in a tuple.
-        flag_value: what the option means without a value.
-        repo_relative: whether a default path is relative to the repository.
-        resume_may_change: whether a resumed training takes another value: it changes no number, or only the length.
-        in_graph: whether the compiled training step depends on it.
-    """
-
-    kind: Any
-    help: str
-    default: Any = None
-    optional: bool = False
-    least: float | None = None
-    below: float | None = None
-    choices: tuple[str, ...] = ()
-    flag_value: str | None = None
-    repo_relative: bool = False
+    kind: Any  # type of its values; `object` takes any
+    help: str  # what it means
+    default: Any = None  # its value where neither `experiment_cfg` nor a model configuration gives one
+    optional: bool = False  # whether None is a value too, and the entry may be absent from a model configuration
+    least: float | None = None  # smallest value, of each number in a tuple
+    below: float | None = None  # values are smaller than this
+    choices: tuple[str, ...] = ()  # the values, where they are few; of each entry in a tuple
+    flag_value: str | None = None  # what the option means without a value
+    repo_relative: bool = False  # whether a default path is relative to the repository
+    # Whether a resumed training takes another value: it changes no number, or only the length.
     resume_may_change: bool = False
-    in_graph: bool = True
+    in_graph: bool = True  # whether the compiled training step depends on it
 
 
 DEVICES = ('GPU', 'CPU', 'Ascend')

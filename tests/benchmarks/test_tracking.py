@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks import tracking
+from benchmarks.drawn_video import draw_video
 from src.config import resolve
 from src.synthetic.scene import Person
-from src.synthetic.video import draw_video
 from tests.networks import save_small
 
 SIGMAS = np.array(resolve({'device': 'CPU'}, {})[1]['data']['info']['sigmas'])

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from src.synthetic.video import draw_video
+from benchmarks.drawn_video import draw_video
 
 SIZE = (160, 120)
 
