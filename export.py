@@ -35,7 +35,10 @@ def main(argv: list[str] | None = None) -> int:
                         help='give keypoints, found by arg-max and quarter-pixel shift, instead of heatmaps')
     parser.add_argument('--int8', metavar='FOLDER', help='ONNX: compute in 8-bit integers where it costs little, as '
                         'measured on the images in this folder, each of one person who fills it')
+    parser.add_argument('--float16', action='store_true', help='ONNX: weights and arithmetic in float16, half the size')
     options, experiment, config = parse(parser, argv)
+    if options.float16 and (options.file_format != 'ONNX' or options.decode or options.int8):
+        raise InputError('--float16: for --file_format ONNX without --decode and --int8; leave it out')
     if options.int8 and (options.file_format != 'ONNX' or options.preprocess or options.decode
                          or options.batch_size):
         raise InputError('--int8: for --file_format ONNX without --preprocess, --decode and --batch_size; leave it out')
@@ -62,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     crops = sample_crops(images, config) if images else None
     differences = export_network(network, output, options.file_format, config, experiment['model_config'],
                                  batch_size=batch_size, preprocess=options.preprocess, decoded=options.decode,
-                                 int8_crops=crops)
+                                 float16=options.float16, int8_crops=crops)
     summary = ', '.join(f'{name} {value:.2g}' for name, value in differences.items()) or 'not compared'
     logger.info(f'{output}: {output.stat().st_size / 1e6:.1f} MB, reloaded; largest difference from the network: '
                 f'{summary}')

@@ -15,7 +15,7 @@ from src.common.compat import FREE_BATCH
 from src.common.errors import InputError
 from src.common.files import atomic_path
 from src.cpu.cells import decelerate
-from src.deployment.runtime import Run, open_file
+from src.deployment.runtime import Run, import_onnxruntime, open_file
 from src.deployment.wrappers import ArgMax, Deployed, Normalise
 from src.mmpose.coco import TopDownDataset
 from src.mmpose.dataset_info import DatasetInfo
@@ -30,6 +30,7 @@ COLOURS = ('rgb', 'bgr')
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 MAX_SAMPLES = 32
 TOLERANCE = 1e-3  # of the largest heatmap value; float32 rounding in another order stays far below
+TOLERANCE_FLOAT16 = 0.03  # likewise
 MAX_MOVED = 0.05  # share of keypoints that may move: of two pixels equal but for rounding either may be the peak
 
 
@@ -59,7 +60,7 @@ def describe(config: dict[str, Any], model_config: str, batch_size: int, preproc
 
 def export_network(network: nn.Cell, output: Path, file_format: str, config: dict[str, Any], model_config: str, *,
                    batch_size: int = 0, preprocess: str | None = None, decoded: bool = False,
-                   int8_crops: np.ndarray | None = None) -> dict[str, float]:
+                   float16: bool = False, int8_crops: np.ndarray | None = None) -> dict[str, float]:
     """Write `output`, and return how far it is from the network on random images.
 
     Args:
@@ -70,6 +71,7 @@ def export_network(network: nn.Cell, output: Path, file_format: str, config: dic
         model_config: its name.
         batch_size: images per call; 0 for any number (not AIR).
         preprocess: 'rgb' or 'bgr': take uint8 crops (N, H, W, 3) with these channels, and normalise them inside.
+        float16: hold weights and compute in float16 (ONNX alone); input and output stay as they are.
         int8_crops: compute in INT8 (ONNX alone), by the values on these normalised crops (see `src.deployment.int8`).
         decoded: give keypoints (N, K, 3): x, y in input pixels by the `default` decoding, and score; not heatmaps.
 
@@ -92,15 +94,16 @@ def export_network(network: nn.Cell, output: Path, file_format: str, config: dic
     deployed = Deployed(network, normalise, arg_max).set_train(False)
     with atomic_path(output) as temporary:
         if int8_crops is not None:
-            _write_onnx(deployed, temporary, description, int8_crops)
+            _write_onnx(deployed, temporary, description, int8_crops=int8_crops)
             found, expected = (np.concatenate([run(crop[None]) for crop in int8_crops]) for run in (
                 open_file(temporary)[0], lambda crop: network(Tensor(crop)).asnumpy()))
             return {'root mean square': float(np.sqrt(((found - expected) ** 2).mean() / (expected ** 2).mean()))}
-        _write(deployed, temporary, file_format, inputs, description)
+        _write(deployed, temporary, file_format, inputs, description, float16)
         if file_format == 'AIR':
             return {}
         heatmaps = network(Tensor(images)).asnumpy()
-        return compare(open_file(temporary)[0], inputs, heatmaps, batch_size, decoded, output)
+        return compare(open_file(temporary)[0], inputs, heatmaps, batch_size, decoded, output,
+                       TOLERANCE_FLOAT16 if float16 else TOLERANCE)
 
 
 def normalised(crops: np.ndarray, description: dict[str, Any]) -> np.ndarray:
@@ -110,9 +113,10 @@ def normalised(crops: np.ndarray, description: dict[str, Any]) -> np.ndarray:
     return np.stack([to_planes(np.ascontiguousarray(crop), factor, offset) for crop in crops])
 
 
-def _write(network: Deployed, path: Path, file_format: str, inputs: np.ndarray, description: dict[str, Any]) -> None:
+def _write(network: Deployed, path: Path, file_format: str, inputs: np.ndarray, description: dict[str, Any],
+           float16: bool) -> None:
     if file_format == 'ONNX':
-        _write_onnx(network, path, description)
+        _write_onnx(network, path, description, float16)
         return
     batch, mode = description['batch_size'], path.stat().st_mode
     if not batch and file_format not in FREE_BATCH:
@@ -136,7 +140,7 @@ def _write(network: Deployed, path: Path, file_format: str, inputs: np.ndarray, 
         path.write_bytes(model.SerializeToString())
 
 
-def _write_onnx(network: Deployed, path: Path, description: dict[str, Any],
+def _write_onnx(network: Deployed, path: Path, description: dict[str, Any], float16: bool = False,
                 int8_crops: np.ndarray | None = None) -> None:
     try:
         import onnx
@@ -149,6 +153,13 @@ def _write_onnx(network: Deployed, path: Path, description: dict[str, Any],
     model = onnx_model(network, description['image_size'], description['batch_size'])
     if int8_crops is not None:
         model = quantised(model, int8_crops, get_logger().info)
+    if float16:
+        import_onnxruntime(path)
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+        from onnxruntime.transformers.onnx_model import OnnxModel
+
+        model = convert_float_to_float16(model, keep_io_types=True)
+        OnnxModel.graph_topological_sort(model.graph)  # casts of the input stand at the end
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in description.items()})
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
@@ -184,7 +195,7 @@ def sample_crops(images: list[Path], config: dict[str, Any]) -> np.ndarray:
 
 
 def compare(run: Run, inputs: np.ndarray, heatmaps: np.ndarray, batch_size: int, decoded: bool,
-            output: Path) -> dict[str, float]:
+            output: Path, tolerance: float = TOLERANCE) -> dict[str, float]:
     """Return the largest differences between a file and the network on the same images, in batches of two sizes.
 
     Args:
@@ -194,6 +205,7 @@ def compare(run: Run, inputs: np.ndarray, heatmaps: np.ndarray, batch_size: int,
         batch_size: of the file; 0: any.
         decoded: it gives keypoints.
         output: its name to be.
+        tolerance: of scores, as a fraction of the largest heatmap value, or of 1 where that is less.
 
     Raises:
         InputError: they differ by more than rounding.
@@ -211,6 +223,6 @@ def compare(run: Run, inputs: np.ndarray, heatmaps: np.ndarray, batch_size: int,
         differences = {'scores': worst, 'pixels': float(distance.max())}
         if not (distance > 0.01).mean() <= MAX_MOVED:
             worst = float('nan')
-    if not worst <= TOLERANCE * max(1.0, float(np.abs(heatmaps).max())):
+    if not worst <= tolerance * max(1.0, float(np.abs(heatmaps).max())):
         raise InputError(f'{output}: the reloaded file differs from the network by {differences}; not written')
     return differences

@@ -124,6 +124,28 @@ def test_a_file_predicts_what_its_checkpoint_does(network: LiteHRNet, config: di
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('preprocess', [None, 'rgb'])
+def test_float16(config: dict[str, Any], tmp_path: Path, preprocess: str | None) -> None:
+    import onnx
+    network = build_network(config)
+    randomise(network)
+    calm(network)
+    fold_batch_norm(network)
+    sizes = {}
+    for name, half in (('whole', False), ('half', True)):
+        file = tmp_path / f'{name}.onnx'
+        export_network(network, file, 'ONNX', config, 'small', preprocess=preprocess, float16=half)
+        weights = [tensor for tensor in onnx.load(file).graph.initializer if len(tensor.dims) == 4]
+        assert {tensor.data_type for tensor in weights} == {
+            onnx.TensorProto.FLOAT16 if half else onnx.TensorProto.FLOAT}
+        sizes[name] = sum(len(tensor.raw_data) + 2 * len(tensor.int32_data) for tensor in weights)
+    assert sizes['whole'] == 2 * sizes['half']
+    images = np.random.default_rng(0).integers(0, 256, (2, 96, 64, 3), np.uint8) if preprocess else (
+        np.random.default_rng(0).standard_normal((2, 3, 96, 64)).astype(np.float32))
+    whole, half = (open_file(tmp_path / f'{name}.onnx')[0](images) for name in sizes)
+    assert half.dtype == np.float32 and 0 < np.abs(half - whole).max() < 0.03 * max(1, np.abs(whole).max())
+
+
 @pytest.mark.parametrize('preprocess', [None, 'rgb', 'bgr'])
 def test_a_file_of_a_network_that_takes_bgr(network: LiteHRNet, config: dict[str, Any], preprocess: str | None,
                                             tmp_path: Path) -> None:

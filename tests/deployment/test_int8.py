@@ -60,6 +60,13 @@ def test_equalising_changes_nothing(module: str) -> None:
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['--file_format', 'ONNX'], 'no images'), ([], '--file_format ONNX without'),
     (['--file_format', 'ONNX', '--decode'], '--file_format ONNX without')])
-def test_refusals(arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_int8_refusals(arguments: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         main(['--device', 'CPU', '--checkpoint', str(tmp_path / 'net.ckpt'), '--int8', str(tmp_path), *arguments])
+
+
+@pytest.mark.parametrize('arguments', [[], ['--file_format', 'ONNX', '--decode'],
+                                       ['--file_format', 'ONNX', '--int8', 'images']])
+def test_float16_refusals(arguments: list[str]) -> None:
+    with pytest.raises(InputError, match='--float16: for --file_format ONNX without --decode and --int8'):
+        main(['--device', 'CPU', '--float16', *arguments])
