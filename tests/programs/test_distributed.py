@@ -78,7 +78,9 @@ class Run:
         with self.log.open('w') as log:
             self.script = subprocess.Popen(
                 ['bash', str(ROOT / 'scripts/run_distributed_train_gpu.sh'), '2', *options], stdout=log, stderr=log,
-                start_new_session=True, env={**os.environ, **environment, name: value, 'PYTHON': sys.executable})
+                start_new_session=True, env={**os.environ, **environment, name: value, 'PYTHON': sys.executable},
+                # A job in the background would ignore the signal.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
     def processes(self) -> dict[int, dict[str, str]]:
         """Environment of every living process that came of it."""
