@@ -265,11 +265,12 @@ def require_checkpoint(given: str | None, experiment: dict[str, Any]) -> Path:
 def crops_remark(checkpoint: Path, config: dict[str, Any]) -> str:
     """Return a remark where the settings that training left beside a checkpoint cut other crops, else ''."""
     file = checkpoint.with_name('config.json')
-    if not file.is_file():
+    try:
+        trained = restore(read_saved(file)['config'])
+        same = (Compose(trained['val_pipeline']).steps, trained['data']['image_size']) == (
+            Compose(config['val_pipeline']).steps, config['data']['image_size'])
+    except (InputError, KeyError, TypeError):  # there is none, or one of something else
         return ''
-    trained = restore(read_saved(file)['config'])
-    same = (Compose(trained['val_pipeline']).steps, trained['data']['image_size']) == (
-        Compose(config['val_pipeline']).steps, config['data']['image_size'])
     return '' if same else (f'{checkpoint}: trained with another val_pipeline or data.image_size than these settings '
                             f'have; --config {file} has the same')
 

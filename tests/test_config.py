@@ -381,3 +381,10 @@ def test_other_crops_than_the_trainings_are_remarked_upon(tmp_path: Path) -> Non
     for changed in (['--val_pipeline.TopDownAffine.use_udp', 'true'], ['--data.image_size', '288,384']):
         remark = crops_remark(checkpoint, settings(*changed)[1])
         assert str(checkpoint) in remark and f'--config {tmp_path / "config.json"}' in remark
+
+
+@pytest.mark.parametrize('content', ['{"model_type": "pose"}', 'no JSON', '{"experiment": {}, "config": {}}',
+                                     '{"experiment": {}, "config": {"val_pipeline": 3, "data": {}}}'])
+def test_a_config_of_something_else_beside_a_checkpoint_is_no_matter(tmp_path: Path, content: str) -> None:
+    (tmp_path / 'config.json').write_text(content)
+    assert crops_remark(tmp_path / 'net.pth', settings()[1]) == ''

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
@@ -21,13 +20,12 @@ from src.mmpose.coco import TopDownDataset
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.geometry import PIXEL_STD
 from src.mmpose.heatmap import decode
-from src.mmpose.image import to_planes
+from src.mmpose.image import IMAGE_SUFFIXES, read_image, to_planes
 from src.model import STRIDE
 from src.utils import get_logger
 
 FORMATS = {'MINDIR': '.mindir', 'ONNX': '.onnx', 'AIR': '.air'}
 COLOURS = ('rgb', 'bgr')
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 MAX_SAMPLES = 32
 TOLERANCE = 1e-3  # of the largest heatmap value; float32 rounding in another order stays far below
 TOLERANCE_FLOAT16 = 0.03  # likewise
@@ -173,7 +171,8 @@ def samples(folder: Path) -> list[Path]:
     """
     files = sorted(path for path in folder.glob('*') if path.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
-        raise InputError(f'--int8 {folder}: no images ({", ".join(IMAGE_SUFFIXES)}); name a folder of some dozens')
+        raise InputError(f'--int8 {folder}: no images ({", ".join(sorted(IMAGE_SUFFIXES))}); name a folder of some '
+                         'dozens')
     return files[::-(-len(files) // MAX_SAMPLES)]
 
 
@@ -187,9 +186,7 @@ def sample_crops(images: list[Path], config: dict[str, Any]) -> np.ndarray:
     dataset = TopDownDataset(DatasetInfo.from_dict(data['info']), data['image_size'], data['heatmap_size'],
                              config['val_pipeline'])
     for path in images:
-        image = cv2.imread(str(path))
-        if image is None:
-            raise InputError(f'{path}: not readable as an image; take it out of the folder')
+        image = read_image(str(path))
         crops.append(dataset.crop(image, [0, 0, image.shape[1], image.shape[0]])['img'])
     return np.stack(crops)
 

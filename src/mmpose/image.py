@@ -8,6 +8,7 @@ import numpy as np
 
 from src.common.errors import InputError
 
+IMAGE_SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'})
 # A marker of a JPEG that begins a segment, or ends the image. In the data of a scan 0xff is followed by 0 or by the
 # number of a restart, and any number of 0xff may fill the room before a marker.
 JPEG_MARKER = re.compile(rb'\xff([^\x00\x01\xd0-\xd8\xff])')

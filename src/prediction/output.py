@@ -13,7 +13,8 @@ import numpy as np
 
 from src.common.errors import InputError
 from src.common.files import atomic_path, create_temporary
-from src.prediction.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Frame, Source, opencv_path
+from src.mmpose.image import IMAGE_SUFFIXES
+from src.prediction.sources import VIDEO_SUFFIXES, Frame, Source, opencv_path
 
 LONGEST_NAME = 255  # bytes, in the file systems of Linux
 

@@ -15,9 +15,8 @@ import cv2
 import numpy as np
 
 from src.common.errors import InputError
-from src.mmpose.image import read_image
+from src.mmpose.image import IMAGE_SUFFIXES, read_image
 
-IMAGE_SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'})
 VIDEO_SUFFIXES = frozenset({'.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg'})
 DEFAULT_RATE = 30.0  # frames per second, for cameras, streams and files whose own rate is unknown
 USUAL_RATES = 1.0, 240.0  # what is beyond is rather the unit of a file's time stamps
