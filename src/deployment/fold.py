@@ -26,6 +26,13 @@ def _fold(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
                      padding=conv.padding, group=conv.group, has_bias=True, weight_init=weight, bias_init=bias)
 
 
+def replace_cell(parent: nn.Cell, name: str, cell: nn.Cell) -> None:
+    """Put a cell in the place of a child, in place."""
+    parent._cells[name] = cell
+    if isinstance(parent, nn.SequentialCell):
+        parent.cell_list = list(parent._cells.values())
+
+
 def fold_batch_norm(network: nn.Cell) -> None:
     """Replace, in place, each convolution directly followed by a BN by one convolution with bias.
 
@@ -38,7 +45,6 @@ def fold_batch_norm(network: nn.Cell) -> None:
             if isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d):
                 folded = _fold(conv, bn)
                 folded.update_parameters_name(conv.weight.name.rsplit('weight', 1)[0])
-                cell._cells[name], cell._cells[bn_name] = folded, Identity()
-                if isinstance(cell, nn.SequentialCell):
-                    cell.cell_list = list(cell._cells.values())
+                replace_cell(cell, name, folded)
+                replace_cell(cell, bn_name, Identity())
     network.set_train(False)

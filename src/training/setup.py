@@ -31,6 +31,7 @@ from src.training.signals import DeferSignals, StopSignals
 from src.training.state import TrainingState, settings_affecting_results
 from src.training.tensorboard import TensorBoard
 from src.training.train_step import TrainStep
+from src.training.unfold import unfold_batch_norm
 from src.training.validation import Validation
 from src.utils import freeze, get_logger, make_optimizer, set_device, set_precision, set_seed
 from src.weights.checkpoint import fill_network, load_network, network_state
@@ -107,6 +108,7 @@ class Run:
         per_epoch = steps_per_epoch(len(self.samples), settings['batch_size'], self.ranks)
         rates = update_rates(experiment, settings, per_epoch, self.ranks)
         network, load_message = make_network(experiment, config)
+        unfold_message = unfold_batch_norm(network, config, self.samples)
         self.step = make_step(experiment, config, network, rates, self.ranks)
 
         self.folder = checkpoint_folder(experiment)
@@ -119,7 +121,7 @@ class Run:
         self.progress = Progress(per_epoch, min(total, experiment['max_steps'] or total),
                                  settings['batch_size'] * self.ranks, experiment['start_epoch'], start.step)
         self.replaced = multiprocessing.Value('i', 0) if experiment['skip_bad_images'] else None
-        self.load_message, self.update_count = load_message, len(rates)
+        self.load_messages, self.update_count = (load_message, unfold_message), len(rates)
         self.sink = experiment['dataset_sink_mode'] and experiment['device'] != 'CPU'
         self.callbacks = self._make_callbacks(start, states)
 
@@ -165,7 +167,7 @@ class Run:
                          f'{progress.steps_per_epoch} steps of {settings["batch_size"]} x {self.ranks}, epochs '
                          f'{progress.first_epoch + progress.step // progress.steps_per_epoch + 1} to '
                          f'{settings["epochs"]}')
-        for message in (str(self.samples.info), self.samples.remarks, self.load_message):
+        for message in (str(self.samples.info), self.samples.remarks, *self.load_messages):
             if message:
                 self.logger.info(message)
 
