@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.common.errors import InputError, argument_parser, run
 from src.common.files import atomic_path
-from src.config import load_model_config
+from src.config import load_model_config, read_saved
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.own_data import resolve_info
 from src.report.curves import read_runs
@@ -35,7 +37,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--output', type=Path, default=Path('report.html'), metavar='FILE',
                         help='.html (default: report.html)')
     parser.add_argument('--model_config', metavar='NAME',
-                        help=f'whose keypoints (default: what the metrics name, else {DEFAULT_MODEL})')
+                        help='whose keypoints (default: those of config.json beside the results, else of what the '
+                             f'metrics name, else of {DEFAULT_MODEL})')
     parser.add_argument('--data.info', dest='data_info', metavar='FILE',
                         help='JSON file about the keypoints, as for eval.py')
     parser.add_argument('--count', type=int, default=8, metavar='N', help='persons drawn of each sort (default: 8)')
@@ -52,12 +55,24 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
+def keypoints_of(model: str, options: argparse.Namespace) -> dict[str, Any] | str | None:
+    """Return the `data.info` of what was evaluated, as `resolve_info` takes it."""
+    saved = options.results.with_name('config.json')
+    if options.data_info:
+        return options.data_info
+    if not options.model_config and saved.is_file():
+        with suppress(InputError):  # it may be something else's
+            settings = read_saved(saved)
+            if settings['experiment'].get('model_config') == model:
+                return settings['config']['data']['info']
+    return load_model_config(model)['data']['info']
+
+
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     metrics = read_metrics(options.metrics) if options.metrics else {}
     model = options.model_config or metrics.get('model_config', DEFAULT_MODEL)
-    info = DatasetInfo.from_dict(resolve_info(options.data_info or load_model_config(model)['data']['info'],
-                                              [options.annotations]))
+    info = DatasetInfo.from_dict(resolve_info(keypoints_of(model, options), [options.annotations]))
     sections = build_sections(options.results, options.annotations, options.images, info, metrics,
                               read_runs(options.training), options.count, options.min_score)
     page = render(f'Evaluation of {model}', sections)

@@ -14,7 +14,7 @@ import train as train_program
 from src.common.errors import InputError
 from src.prediction import load_model
 from tests.mmpose_files import write_child, write_config
-from tools import predict
+from tools import predict, report
 
 TAG = ['--device', 'CPU', '--experiment_tag', 'mmpose']
 NAME = 'small_coco_64x64'
@@ -54,6 +54,11 @@ def test_evaluated_by_the_saved_settings(trained: Path) -> None:
     assert eval_program.main(['--config', str(folder / 'config.json'), '--max_steps', '2']) == 0
     metrics = json.loads((folder / 'metrics_gt.json').read_text())
     assert metrics['model_config'] == NAME and metrics['nms'] == 'hard' and metrics['flip_test'] is True
+    data = json.loads((folder / 'config.json').read_text())['experiment']['data_root']
+    assert report.main(['--results', str(folder / 'results_gt.json'), '--annotations',
+                        f'{data}/annotations/person_keypoints_val2017.json', '--images', f'{data}/val2017',
+                        '--output', str(folder / 'report.html')]) == 0
+    assert f'Evaluation of {NAME}' in (folder / 'report.html').read_text()
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -155,6 +156,16 @@ def test_screenshot_in_light_and_dark(folder: Path, scheme: int, dark: bool, tmp
     assert (np.median(picture) < 60) == dark
     # Text of the other end of the scale, in the heading and in the charts.
     assert (picture[:60].max() > 180) if dark else (picture[:60].min() < 80)
+
+
+@pytest.mark.parametrize('config', ['[]', '{"experiment": {"model_config": "another"}, "config": {}}'])
+def test_a_config_of_something_else_beside_the_results(config: str, folder: Path, synthetic: Path,
+                                                       tmp_path: Path) -> None:
+    for name in ('results_det.json', 'metrics_det.json'):
+        shutil.copy(folder / name, tmp_path)
+    (tmp_path / 'config.json').write_text(config)
+    assert report.main(options(tmp_path, synthetic)) == 0
+    assert 'Evaluation of litehrnet_tiny_coco_128x96' in (tmp_path / 'report.html').read_text()
 
 
 @pytest.mark.parametrize('named', ['by the annotations', 'by a file', 'by a configuration'])
