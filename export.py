@@ -33,8 +33,8 @@ def main(argv: list[str] | None = None) -> int:
                         help='take uint8 crops (N, H, W, 3) with these channels; normalisation goes into the file')
     parser.add_argument('--decode', action='store_true',
                         help='give keypoints, found by arg-max and quarter-pixel shift, instead of heatmaps')
-    parser.add_argument('--int8', metavar='FOLDER', help='ONNX: compute in 8-bit integers where it costs little, as '
-                        'measured on the images in this folder, each of one person who fills it')
+    parser.add_argument('--int8', metavar='FOLDER', help='ONNX: compute in 8-bit integers, by the '
+                        'values on the images in this folder, each of one person who fills it')
     parser.add_argument('--float16', action='store_true', help='ONNX: weights and arithmetic in float16, half the size')
     options, experiment, config = parse(parser, argv)
     if options.float16 and (options.file_format != 'ONNX' or options.decode or options.int8):

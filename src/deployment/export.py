@@ -22,7 +22,6 @@ from src.mmpose.geometry import PIXEL_STD
 from src.mmpose.heatmap import decode
 from src.mmpose.image import IMAGE_SUFFIXES, read_image, to_planes
 from src.model import STRIDE
-from src.utils import get_logger
 
 FORMATS = {'MINDIR': '.mindir', 'ONNX': '.onnx', 'AIR': '.air'}
 COLOURS = ('rgb', 'bgr')
@@ -150,7 +149,7 @@ def _write_onnx(network: Deployed, path: Path, description: dict[str, Any], floa
                          'pip install -r requirements-onnx.txt') from error
     model = onnx_model(network, description['image_size'], description['batch_size'])
     if int8_crops is not None:
-        model = quantised(model, int8_crops, get_logger().info)
+        model = quantised(model, int8_crops)
     if float16:
         import_onnxruntime(path)
         from onnxruntime.transformers.float16 import convert_float_to_float16
