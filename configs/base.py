@@ -16,7 +16,11 @@ IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 RECIPES: dict[str, dict[str, Any]] = dict(
     seed={},
     # The authors': Adam, 2e-3 for 8 devices in all.
-    paper={'learning_rate': 2e-3 / 8, 'weight_decay': 0.0, 'train.optimizer': 'Adam'})
+    paper={'learning_rate': 2e-3 / 8, 'weight_decay': 0.0, 'train.optimizer': 'Adam'},
+    # For one device and few passes over few data, from scratch or from trained weights; chosen by measurement, see
+    # docs/parity.md. `base_config` adds less augmentation.
+    short={'learning_rate': 2e-3, 'weight_decay': 0.0, 'train.optimizer': 'Adam', 'train.schedule': 'cosine',
+           'train.batch_size': 32, 'train.epochs': 30, 'train.warmup_steps': 100})
 
 SHIFT = dict(type='TopDownRandomShiftBboxCenter', shift_factor=0.16, prob=0.3)
 HALF_BODY = dict(type='TopDownHalfBodyTransform', num_joints_half_body=8, prob_half_body=0.3)
@@ -38,6 +42,15 @@ def train_pipeline(sigma: float, *, shift: bool, half_body: bool, rotation: floa
         dict(type='TopDownGenerateTarget', sigma=sigma),
         dict(type='Collect', keys=('img', 'target', 'target_weight'), meta_keys=()),
     ]
+
+
+def less_augmentation(*, shift: bool, half_body: bool, rotation: float, zoom: float) -> dict[str, Any]:
+    """Return what the recipe `short` overrides in `train_pipeline`; arguments as for `base_config`."""
+    steps = {'TopDownGetRandomScaleRotation.rot_factor': rotation / 3,
+             'TopDownGetRandomScaleRotation.scale_factor': 0.6 * zoom,
+             **({'TopDownRandomShiftBboxCenter.prob': 0.0} if shift else {}),
+             **({'TopDownHalfBodyTransform.prob_half_body': 0.0} if half_body else {})}
+    return {f'train_pipeline.{key}': value for key, value in steps.items()}
 
 
 def val_pipeline() -> list[dict[str, Any]]:
@@ -71,11 +84,12 @@ def base_config(network: dict[str, Any], data: dict[str, Any], *, image_size: tu
         decoding: how heatmaps become coordinates: 'none', 'default', 'dark', 'udp' or 'megvii'.
     """
     width, height = image_size
+    augmentation = dict(shift=shift, half_body=half_body, rotation=rotation, zoom=zoom)
     names = (data['info'] or {}).get('joint_names')
     return dict(
         model=dict(network, num_joints=len(names) if names else None),
         data=dict(data, image_size=image_size, heatmap_size=(width // 4, height // 4)),
-        train_pipeline=train_pipeline(sigma, shift=shift, half_body=half_body, rotation=rotation, zoom=zoom),
+        train_pipeline=train_pipeline(sigma, **augmentation),
         val_pipeline=val_pipeline(),
         train=dict(
             epochs=210, batch_size=batch_size, optimizer='AdamWeightDecay', schedule='step', lr_steps=(170, 200),
@@ -84,5 +98,5 @@ def base_config(network: dict[str, Any], data: dict[str, Any], *, image_size: tu
             boxes=boxes, score_threshold=0.0, batch_size=32, flip_test=True, shift_heatmap=None, decoding=decoding,
             blur_kernel=min(11, 6 * round(sigma) - 1), visibility_threshold=0.2, nms=nms, oks_threshold=0.9,
             backend='auto'),
-        recipes=dict(RECIPES),
+        recipes=dict(RECIPES, short={**RECIPES['short'], **less_augmentation(**augmentation)}),
     )

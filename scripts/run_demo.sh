@@ -13,8 +13,7 @@ minimum_ap=0.50
 data_options=(--train 400 --val 50 --seed 0)
 common_options=(--device CPU --model_config litehrnet_tiny_coco_128x96 --data_root demo/data --output_root demo
                 --experiment_tag demo)
-train_options=(--recipe paper --learning_rate 2e-3 --train.epochs 20 --train.lr_steps 14,18 --train.warmup_steps 100
-               --random_seed 1)
+train_options=(--recipe short --train.epochs 20 --random_seed 1)
 
 elapsed() {
     printf '%d:%02d min' $((SECONDS / 60)) $((SECONDS % 60))

@@ -148,6 +148,16 @@ def test_the_papers_recipe() -> None:
     assert config['train']['optimizer'] == 'Adam' and 'recipes' not in config
 
 
+def test_the_recipe_for_short_trainings_augments_less() -> None:
+    experiment, config = settings('--recipe', 'short', '--train.epochs', '4')
+    assert experiment['learning_rate'] == 2e-3 and config['train'].items() >= {
+        'optimizer': 'Adam', 'schedule': 'cosine', 'batch_size': 32, 'epochs': 4}.items()
+    pipeline = config['train_pipeline']
+    assert step(pipeline, 'TopDownHalfBodyTransform')['prob_half_body'] == 0
+    assert step(pipeline, 'TopDownRandomShiftBboxCenter')['prob'] == 0
+    assert step(pipeline, 'TopDownGetRandomScaleRotation').items() >= {'rot_factor': 10, 'scale_factor': 0.15}.items()
+
+
 def test_the_command_line_beats_the_recipe_and_the_recipe_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(experiment_cfg, 'learning_rate', 0.5)
     monkeypatch.setitem(experiment_cfg, 'loss_scale', 8)

@@ -54,7 +54,8 @@ EXPERIMENT = {
     'output_root': Setting(str, 'folder under which checkpoints/ is made', '.', repo_relative=True, **OUTSIDE),
     'mmpose_config': Setting(str, 'config file of MMPose 0.x, read as data, in place of model_config; where both are '
                                   'given, the network is that of model_config', optional=True, **OUTSIDE),
-    'recipe': Setting(str, "seed, or paper (the original authors' optimizer and learning rate)", 'seed', **OUTSIDE),
+    'recipe': Setting(str, "seed, paper (the original authors' optimizer and learning rate) or short (few epochs of "
+                           'few data)', 'seed', **OUTSIDE),
     'workers': Setting(int, 'processes that read and augment images; 0: threads of the main process', 2, least=0,
                        **OUTSIDE),
     'cpu_threads': Setting(int, 'threads of the CPU operators; 0: all cores', 0, least=0, resume_may_change=True),
