@@ -57,14 +57,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def keypoints_of(model: str, options: argparse.Namespace) -> dict[str, Any] | str | None:
     """Return the `data.info` of what was evaluated, as `resolve_info` takes it."""
-    saved = options.results.with_name('config.json')
     if options.data_info:
         return options.data_info
-    if not options.model_config and saved.is_file():
-        with suppress(InputError):  # it may be something else's
-            settings = read_saved(saved)
-            if settings['experiment'].get('model_config') == model:
-                return settings['config']['data']['info']
+    if not options.model_config:
+        with suppress(InputError, KeyError, TypeError):  # there is none, or one of something else
+            saved = read_saved(options.results.with_name('config.json'))
+            if saved['experiment'].get('model_config') == model:
+                return saved['config']['data']['info']
     return load_model_config(model)['data']['info']
 
 

@@ -158,7 +158,8 @@ def test_screenshot_in_light_and_dark(folder: Path, scheme: int, dark: bool, tmp
     assert (picture[:60].max() > 180) if dark else (picture[:60].min() < 80)
 
 
-@pytest.mark.parametrize('config', ['[]', '{"experiment": {"model_config": "another"}, "config": {}}'])
+@pytest.mark.parametrize('config', ['[]', '{"experiment": {"model_config": "another"}, "config": {}}',
+                                    '{"experiment": {"model_config": "litehrnet_tiny_coco_128x96"}, "config": {}}'])
 def test_a_config_of_something_else_beside_the_results(config: str, folder: Path, synthetic: Path,
                                                        tmp_path: Path) -> None:
     for name in ('results_det.json', 'metrics_det.json'):
