@@ -26,6 +26,19 @@ def _fold(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
                      padding=conv.padding, group=conv.group, has_bias=True, weight_init=weight, bias_init=bias)
 
 
+def conv_bn_pairs(network: nn.Cell) -> list[tuple[nn.Cell, str, str]]:
+    """Return (parent, name of the convolution, name of the BN) of all convolutions directly followed by a BN.
+
+    A cell's children are taken in their order, which in this network is the order they run in.
+    """
+    pairs = []
+    for _, parent in network.cells_and_names():
+        children = list(parent.name_cells().items())
+        pairs += [(parent, name, bn_name) for (name, conv), (bn_name, bn) in zip(children[:-1], children[1:])
+                  if isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d)]
+    return pairs
+
+
 def replace_cell(parent: nn.Cell, name: str, cell: nn.Cell) -> None:
     """Put a cell in the place of a child, in place."""
     parent._cells[name] = cell
@@ -36,15 +49,12 @@ def replace_cell(parent: nn.Cell, name: str, cell: nn.Cell) -> None:
 def fold_batch_norm(network: nn.Cell) -> None:
     """Replace, in place, each convolution directly followed by a BN by one convolution with bias.
 
-    A cell's children are taken in their order, which in this network is the order they run in. The trained
-    parameters are gone afterwards: load the checkpoint first, and don't save.
+    The trained parameters are gone afterwards: load the checkpoint first, and don't save.
     """
-    for _, cell in list(network.cells_and_names()):
-        children = list(cell.name_cells().items())
-        for (name, conv), (bn_name, bn) in zip(children[:-1], children[1:]):
-            if isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d):
-                folded = _fold(conv, bn)
-                folded.update_parameters_name(conv.weight.name.rsplit('weight', 1)[0])
-                replace_cell(cell, name, folded)
-                replace_cell(cell, bn_name, Identity())
+    for parent, name, bn_name in conv_bn_pairs(network):
+        conv = parent._cells[name]
+        folded = _fold(conv, parent._cells[bn_name])
+        folded.update_parameters_name(conv.weight.name.rsplit('weight', 1)[0])
+        replace_cell(parent, name, folded)
+        replace_cell(parent, bn_name, Identity())
     network.set_train(False)

@@ -12,7 +12,7 @@ from mindspore import nn
 import train
 from src.common.errors import InputError
 from src.config import resolve
-from src.deployment.fold import folded
+from src.deployment.fold import conv_bn_pairs, folded
 from src.model import LiteHRNet
 from src.settings.build import build_network
 from src.training.unfold import images_of, is_folded, unfold_batch_norm
@@ -24,15 +24,13 @@ SETTINGS = {'model.stage_modules': '1,1', 'model.stage_channels': '8,16,32', 'da
 
 def fold_as_ncnn(network: LiteHRNet) -> None:
     """Leave each BN as an identity with a bias, in place."""
-    for _, cell in list(network.cells_and_names()):
-        children = list(cell.name_cells().values())
-        for conv, bn in zip(children[:-1], children[1:]):
-            if isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d):
-                weight, bias = folded(conv, bn)
-                ones = np.ones(len(bias))
-                for parameter, value in ((conv.weight, weight), (bn.beta, bias), (bn.moving_mean, 0 * ones),
-                                         (bn.moving_variance, ones), (bn.gamma, ones * np.sqrt(1 + bn.eps))):
-                    parameter.set_data(ms.Tensor(value.astype(np.float32)))
+    for parent, name, bn_name in conv_bn_pairs(network):
+        conv, bn = parent.name_cells()[name], parent.name_cells()[bn_name]
+        weight, bias = folded(conv, bn)
+        ones = np.ones(len(bias))
+        for parameter, value in ((conv.weight, weight), (bn.beta, bias), (bn.moving_mean, 0 * ones),
+                                 (bn.moving_variance, ones), (bn.gamma, ones * np.sqrt(1 + bn.eps))):
+            parameter.set_data(ms.Tensor(value.astype(np.float32)))
 
 
 def images(count: int) -> np.ndarray:
