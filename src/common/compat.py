@@ -36,6 +36,26 @@ def describe(device: str) -> str:
     return line
 
 
+class RootCell(nn.Cell):
+    """A cell that programs call.
+
+    At each call 2.8 names the compiled graph to every cell inside, and 1.10 asks each for hooks, in Python: 12 and 5 ms
+    for Lite-HRNet-18's 2,200. Here a name is passed on when it changes, and there are no hooks.
+    """
+
+    @property
+    def compile_phase(self) -> str | None:
+        return self._compile_phase
+
+    @compile_phase.setter
+    def compile_phase(self, value: str) -> None:
+        if value != self._compile_phase:
+            nn.Cell.compile_phase.fset(self, value)
+
+    def _hook_fn_registered(self) -> bool:
+        return False
+
+
 def _resample(rows: ms.Tensor, x: ms.Tensor, columns: ms.Tensor) -> ms.Tensor:
     return ops.matmul(ops.matmul(rows, x), columns)
 

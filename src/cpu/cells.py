@@ -12,7 +12,7 @@ import numpy as np
 from mindspore import nn, ops
 
 from src.cpu.kernels import Shapes, build_library, operator, set_threads
-from src.model import ConvBN, ConvSequence, Identity, Upsample, WeightingBlock
+from src.model import BranchSum, ConvBN, ConvSequence, Identity, StageModule, Upsample, WeightingBlock
 
 
 class Affine(nn.Cell):
@@ -128,6 +128,51 @@ class AddEnlarged(nn.Cell):
         return dout, self.backward(dout)
 
 
+class FastBranchSum(nn.Cell):
+    """`BranchSum` of as many branches as `BRANCHES` says."""
+
+    def __init__(self, library: Path, branch: int, enlarge: bool) -> None:
+        super().__init__()
+        self.branch, suffix = branch, 'Enlarged' * enlarge
+
+        def gradients(x: list[int], *_: list[int]) -> list[list[int]]:
+            low = [x[0], x[1], x[2] // 2, x[3] // 2]
+            return [x] + [x] * (branch > 0) + [low] * enlarge
+
+        self.forward = operator(library, f'Sum{branch + 1}{suffix}', 1, lambda x, *_: [x] * (1 + (branch == 0)))
+        self.backward = operator(library, ('Sum' if branch else 'First') + f'{suffix}Gradient', 1, gradients)
+
+    def construct(self, xs):
+        return self.forward(*xs)
+
+    def bprop(self, xs, out, dout):
+        if self.branch == 0:
+            return (self.backward(out[0], *dout),)
+        gradients = self.backward(out, dout)
+        return (gradients[:1] + gradients[1:2] * self.branch + gradients[2:],)
+
+
+class FastFusion(nn.Cell):
+    """The exchange between the branches of a `StageModule`, for inference."""
+
+    def __init__(self, library: Path, module: StageModule) -> None:
+        super().__init__(auto_prefix=False)
+        n = len(module.fuse_layers)
+        self.units = []
+        for _, sequence in module.fuse_layers.cells_and_names():
+            if isinstance(sequence, ConvSequence):
+                cells = list(sequence.name_cells().values())
+                self.units += [pair for pair in zip(cells, cells[1:]) if isinstance(pair[0], nn.Conv2d)]
+        self.affines = nn.CellList([Affine(conv, bn) for conv, bn in self.units], auto_prefix=False)
+        self.infer = operator(library, f'Fusion{n}Inference', n, lambda *sizes: [*sizes[:n]])
+
+    def construct(self, xs):
+        inputs = xs
+        for i, (conv, _) in enumerate(self.units):
+            inputs += (conv.weight,) + self.affines[i]()
+        return self.infer(*inputs)
+
+
 # Inputs of the weighting operators besides the branches: those that all share, and those of each branch. In inference
 # scale and shift stand for gamma and beta.
 CROSS = ('weight1', 'gamma1', 'beta1', 'weight2', 'gamma2', 'beta2')
@@ -210,6 +255,10 @@ def _fast(cell: nn.Cell, library: Path) -> nn.Cell | None:
         return FastWeightingBlock(library, cell)
     if isinstance(cell, ConvBN):
         return _fast_unit(library, cell.conv, cell.bn, cell.act)
+    if isinstance(cell, StageModule) and len(cell.fuse_layers) in BRANCHES:
+        return FastFusion(library, cell)
+    if isinstance(cell, BranchSum) and cell.branch + cell.enlarge < max(BRANCHES):
+        return FastBranchSum(library, cell.branch, cell.enlarge)
     if isinstance(cell, Upsample) and isinstance(cell.combine, ops.Add) and cell.split_shape[3] == 2:
         return AddEnlarged(library)
     return FastSequence(library, cell) if isinstance(cell, ConvSequence) else None
@@ -230,7 +279,8 @@ def accelerate(network: nn.Cell, threads: int = 0) -> bool:
     for _, cell in list(network.cells_and_names()):
         fast = None if id(cell) in inside else _fast(cell, library)
         if fast is not None:
-            inside.update(id(part) for _, part in cell.cells_and_names())
+            if not isinstance(fast, FastFusion):  # training needs those of its parts
+                inside.update(id(part) for _, part in cell.cells_and_names())
             # Behind the cells it stands for, past Cell's own bookkeeping: parameters keep their names and places.
             cell._cells['fast'] = fast
             object.__setattr__(cell, 'fast', fast)

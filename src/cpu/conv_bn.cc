@@ -73,20 +73,11 @@ void DepthwiseGradient(Tensors t) {
 template <int step>
 void DepthwiseInference(Tensors t) {
   const Images in = t.Axes(0);
-  const Plane plane(in.height, in.width);
-  const int64_t channels = in.channels, pixels = plane.Pixels(step);
-  const float *x = t.TakeImages(in), *weight = t.Take({channels, 1, 3, 3});
-  const float *scale = t.Take({channels}), *shift = t.Take({channels});
-  float *y = t.TakeImages(Convolved<step>(in, channels));
+  const float *x = t.TakeImages(in), *weight = t.Take({in.channels, 1, 3, 3});
+  const float *scale = t.Take({in.channels}), *shift = t.Take({in.channels});
+  float *y = t.TakeImages(Convolved<step>(in, in.channels));
   t.End();
-  Pool::Get().Run(in.number * channels, [&](int64_t i) {
-    const int64_t c = i % channels;
-    float *to = y + i * pixels;
-    FilterChannel<step>(plane, 1, weight + c * 9, [&](int64_t, float *padded) {
-      plane.Pad(x + i * plane.pixels(), padded);
-    }, to);
-    for (int64_t k = 0; k < pixels; ++k) to[k] = scale[c] * to[k] + shift[c];
-  });
+  FilterImages<step>(x, weight, scale, shift, in.number, in.channels, Plane(in.height, in.width), y);
 }
 
 // Gives y, z (what goes into BN) and the statistics.
@@ -126,10 +117,7 @@ void PointwiseInference(Tensors t) {
   const float *scale = t.Take({outs}), *shift = t.Take({outs});
   float *y = t.TakeImages(Convolved<1>(in, outs));
   t.End();
-  Dense(x, weight, y, Columns{in.number, in.height * in.width}, in.channels, outs, [=](int64_t c, float v) {
-    v = scale[c] * v + shift[c];
-    return relu && v < 0 ? 0 : v;
-  });
+  DenseImages(x, weight, scale, shift, {in.number, in.height * in.width}, in.channels, outs, relu, y);
 }
 
 // BN (+ ReLU) alone, after a convolution of MindSpore's.
@@ -156,31 +144,6 @@ void GradientOfNorm(Tensors t) {
   ActivatedNormGradient<relu>(columns, channels, dy, gamma, beta, z, saved, dgamma, dbeta).Write(dz);
 }
 
-// high + low enlarged
-void AddEnlargedBy2(Tensors t) {
-  const Images small = t.Axes(1), large{small.number, small.channels, 2 * small.height, 2 * small.width};
-  const float *high = t.TakeImages(large), *low = t.TakeImages(small);
-  float *y = t.TakeImages(large);
-  t.End();
-  const int64_t size = large.height * large.width;
-  Pool::Get().Run(small.number * small.channels, [&](int64_t i) {
-    AddEnlarged(high + i * size, low + i * size / 4, large.height, large.width, 2, 1, Scratch(0, large.width),
-                y + i * size);
-  });
-}
-
-// The gradient of AddEnlarged at low: sums of blocks of 2 x 2.
-void SumBlocksOf2(Tensors t) {
-  const Images small = t.Axes(1), large{small.number, small.channels, 2 * small.height, 2 * small.width};
-  const float *d = t.TakeImages(large);
-  float *sums = t.TakeImages(small);
-  t.End();
-  const int64_t size = large.height * large.width;
-  Pool::Get().Run(small.number * small.channels, [&](int64_t i) {
-    SumBlocks(d + i * size, large.height, large.width, 2, Scratch(0, large.width), sums + i * size / 4);
-  });
-}
-
 }  // namespace
 }  // namespace litehrnet
 
@@ -201,8 +164,6 @@ OPERATOR(NormTrain, NormTrain<false>)
 OPERATOR(NormReluTrain, NormTrain<true>)
 OPERATOR(NormGradient, GradientOfNorm<false>)
 OPERATOR(NormReluGradient, GradientOfNorm<true>)
-OPERATOR(AddEnlarged, AddEnlargedBy2)
-OPERATOR(SumBlocks, SumBlocksOf2)
 
 // 0: as many as the process may run on.
 extern "C" void LiteHRNetThreads(int threads) {

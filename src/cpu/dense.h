@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "parallel.h"
 
@@ -107,6 +108,16 @@ void Dense(const float *x, const float *w, float *y, Columns columns, int64_t in
     columns.Pack(x, ins, t, in);
     MultiplyTile(w, ins, 1, outs, ins, in, out);
     columns.Unpack(out, outs, t, y, value);
+  });
+}
+
+// As above with value = activation(scale * v + shift) by channel.
+inline void DenseImages(const float *x, const float *w, const float *scale, const float *shift, Columns columns,
+                        int64_t ins, int64_t outs, bool relu, float *y) {
+  const float least = relu ? 0 : -std::numeric_limits<float>::infinity();
+  Dense(x, w, y, columns, ins, outs, [=](int64_t c, float v) {
+    v = scale[c] * v + shift[c];
+    return v < least ? least : v;
   });
 }
 

@@ -60,10 +60,10 @@ class Tensors {
 
 }  // namespace litehrnet
 
-#define OPERATOR(name, function)                                                                                    \
+#define OPERATOR(name, ...)                                                                                         \
   extern "C" int name(int count, void **params, int *ranks, int64_t **shapes, const char **types, void *, void *) { \
     try {                                                                                                           \
-      litehrnet::function(litehrnet::Tensors(count, params, ranks, shapes, types));                                 \
+      litehrnet::__VA_ARGS__(litehrnet::Tensors(count, params, ranks, shapes, types));                              \
     } catch (const std::exception &error) {                                                                         \
       std::fprintf(stderr, #name ": %s\n", error.what());                                                           \
       return 1;                                                                                                     \

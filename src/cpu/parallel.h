@@ -1,6 +1,7 @@
 // Threads and scratch memory of the kernels.
 #pragma once
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
@@ -15,7 +16,8 @@
 
 namespace litehrnet {
 
-// A pool that sleeps between operators. OpenMP's threads spin there, against MindSpore's own.
+// A pool that waits awake for some 50 microseconds, as long as an operator's next step may take to come, and then sleeps.
+// OpenMP's threads spin between operators, too, against MindSpore's own.
 class Pool {
  public:
   static Pool &Get() {
@@ -29,9 +31,12 @@ class Pool {
     Start(threads);
   }
 
+  int64_t Threads() const { return static_cast<int64_t>(threads_.size()) + 1; }
+
   // task(i) for i in [0, count), on whichever thread is free; returns when all are done, throws what a task threw.
+  // What a task runs itself stays on its thread.
   void Run(int64_t count, const std::function<void(int64_t)> &task) {
-    if (threads_.empty() || count <= 1) {
+    if (threads_.empty() || count <= 1 || inside_) {
       for (int64_t i = 0; i < count; ++i) task(i);
       return;
     }
@@ -43,6 +48,7 @@ class Pool {
     }
     wake_.notify_all();
     Work();
+    WaitAwake([this] { return busy_ == 0; });
     std::unique_lock<std::mutex> lock(mutex_);
     done_.wait(lock, [this] { return busy_ == 0; });
     if (error_) std::rethrow_exception(error_);
@@ -55,7 +61,7 @@ class Pool {
     stop_ = false;
     for (int i = 1; i < threads; ++i) {
       try {
-        threads_.emplace_back([this, round = round_] { Serve(round); });
+        threads_.emplace_back([this, round = round_.load()] { Serve(round); });
       } catch (const std::system_error &) {
         return;  // the system gives no more: those there are do the work
       }
@@ -72,9 +78,16 @@ class Pool {
     threads_.clear();
   }
 
+  template <typename F>
+  static void WaitAwake(const F &is_over) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
+    while (!is_over() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+  }
+
   void Serve(uint64_t round) {
-    std::unique_lock<std::mutex> lock(mutex_);
     while (true) {
+      WaitAwake([&] { return stop_ || round_ != round; });
+      std::unique_lock<std::mutex> lock(mutex_);
       wake_.wait(lock, [&] { return stop_ || round_ != round; });
       if (stop_) return;
       round = round_;
@@ -86,6 +99,7 @@ class Pool {
   }
 
   void Work() {
+    inside_ = true;
     try {
       for (int64_t i; (i = next_.fetch_add(1)) < count_;) (*task_)(i);
     } catch (...) {
@@ -93,8 +107,10 @@ class Pool {
       error_ = std::current_exception();
       next_ = count_;  // nothing more is begun
     }
+    inside_ = false;
   }
 
+  inline static thread_local bool inside_ = false;  // a task
   std::vector<std::thread> threads_;
   std::mutex caller_, mutex_;
   std::condition_variable wake_, done_;
@@ -102,10 +118,18 @@ class Pool {
   std::exception_ptr error_;
   int64_t count_ = 0;
   std::atomic<int64_t> next_{0};
-  int busy_ = 0;
-  uint64_t round_ = 0;
-  bool stop_ = false;
+  std::atomic<int> busy_{0};
+  std::atomic<uint64_t> round_{0};
+  std::atomic<bool> stop_{false};
 };
+
+// work(n) for each of the images: one per thread, so that its tensors stay in a core's cache; where there are too few,
+// one after the other, each on all threads.
+template <typename F>
+void EachImage(int64_t images, const F &work) {
+  if (images >= Pool::Get().Threads()) return Pool::Get().Run(images, work);
+  for (int64_t n = 0; n < images; ++n) work(n);
+}
 
 // Scratch memory of one thread that is kept from call to call, for fresh pages cost more than the work on them.
 // Slots are independent; the contents of a slot last until its next use.

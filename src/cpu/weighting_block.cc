@@ -81,6 +81,14 @@ struct Block {
 
   Images Axes(const Branch &b) const { return {batch, 2 * b.channels, b.plane.height, b.plane.width}; }
 
+  // Image n alone; of inference only.
+  Block Image(int64_t n) const {
+    Block image = *this;
+    image.batch = image.low.images = 1;
+    for (Branch &b : image.branches) b.x += FirstHalf(b, n, 0), b.y += FirstHalf(b, n, 0);
+    return image;
+  }
+
   // work(branch, channel)
   template <typename F>
   void Each(const F &work) const {
@@ -217,18 +225,15 @@ void WeightingTrain(Tensors t) {
   ApplyGates(g);
 }
 
-// Takes branches and parameters, BN's as scale and shift. Gives the results.
-template <int n>
-void WeightingInference(Tensors t) {
-  Block g(t, n);
-  g.TakeResults(t), t.End();
+// The results of all images of a block, BN as scale and shift.
+void Infer(Block g) {
   const int64_t low = g.batch * g.low.pixels;
   g.pooled = Scratch(5, low * g.total), g.a1 = Scratch(6, low * g.hidden), g.weight = Scratch(7, low * g.total);
-  std::vector<std::vector<float>> spatial;
+  std::vector<float> spatial(3 * g.batch * g.total);  // as many hidden channels as others are enough
+  float *next = spatial.data();
   for (Branch &b : g.branches) {
-    spatial.emplace_back(g.batch * (2 * b.channels + b.hidden));
-    b.means = spatial.back().data(), b.gates = b.means + g.batch * b.channels;
-    b.hiddens = b.gates + g.batch * b.channels;
+    b.means = next, b.gates = next += g.batch * b.channels, b.hiddens = next += g.batch * b.channels;
+    next += g.batch * b.hidden;
   }
   AveragePool(g);
   Dense(g.pooled, g.cross[0].weight, g.a1, g.low, g.total, g.hidden, [&](int64_t c, float v) {
@@ -243,6 +248,14 @@ void WeightingInference(Tensors t) {
     return Affine{b.filter.gamma[c], b.filter.beta[c]};
   });
   ApplyGates(g);
+}
+
+// Takes branches and parameters, BN's as scale and shift. Gives the results.
+template <int n>
+void WeightingInference(Tensors t) {
+  Block g(t, n);
+  g.TakeResults(t), t.End();
+  EachImage(g.batch, [&](int64_t i) { Infer(g.Image(i)); });
 }
 
 // From the gradient d.gates before the sigmoid to that of the means, in its place, and of the parameters.

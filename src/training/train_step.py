@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, float32, int32, nn, ops
 
+from src.common.compat import RootCell
+
 _map = ops.HyperMap()
 _unscale = ops.MultitypeFuncGraph('unscale')
 _flatten = ops.MultitypeFuncGraph('flatten')
@@ -42,7 +44,7 @@ def _clear_tensor(total):
     return ops.assign(total, ops.zeros_like(total))
 
 
-class TrainStep(nn.Cell):
+class TrainStep(RootCell):
     """(images, targets, weights) to (loss, finite); updates the network only when every gradient is finite.
 
     Inputs are float32 (N, 3, H, W), (N, K, H/4, W/4) and (N, K, 1), outputs a float32 and a bool scalar. All that the

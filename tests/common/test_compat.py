@@ -1,6 +1,7 @@
 """What differs between releases of MindSpore: the line at the start, and spellings that must give the same numbers."""
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import mindspore as ms
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from src.common import compat
+from tests.networks import mode, tiny
 
 
 def test_the_release_is_read() -> None:
@@ -35,6 +37,20 @@ def test_slow_releases_come_with_advice(version: tuple[int, ...], device: str, s
     monkeypatch.setattr(compat, 'VERSION', version)
     line = compat.describe(device)
     assert ('pip install mindspore==2.8.0' in line) == slow and '\n' not in line
+
+
+def test_a_second_call_touches_none_of_the_cells_inside() -> None:
+    network, image = tiny(), ms.Tensor(np.zeros((1, 3, 64, 64), np.float32))
+    network.set_train(False)
+    calls = []
+    with mode(ms.GRAPH_MODE):
+        network(image)
+        sys.setprofile(lambda frame, event, argument: calls.append(event))
+        try:
+            network(image)
+        finally:
+            sys.setprofile(None)
+    assert 0 < calls.count('call') < len(list(network.cells_and_names()))
 
 
 @pytest.mark.parametrize('spelling', [compat._resample, compat._resample_1_10])

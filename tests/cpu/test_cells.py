@@ -101,8 +101,10 @@ def test_convolution_and_bn(ins: int, outs: int, kernel: int, stride: int, act: 
 
 
 @pytest.mark.slow
-def test_inference_with_bn_and_with_folded_bn() -> None:
-    x = ms.Tensor(random_input((64, 64)))
+@pytest.mark.parametrize('batch', [1, 5])
+def test_inference_with_bn_and_with_folded_bn(batch: int) -> None:
+    """Threads share an image where there is one, else take one each."""
+    x = ms.Tensor(random_input((64, 64), batch=batch))
     outputs = []
     for fold, ours in ((False, False), (False, True), (True, True)):
         network = tiny()
