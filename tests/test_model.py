@@ -10,7 +10,8 @@ import pytest
 from mindspore import nn, ops
 
 from src.config import load_model_config
-from src.model import CrossResolutionWeighting, IterativeHead, LiteHRNet, Shuffle, StageModule, Upsample
+from src.layers import Shuffle, Upsample
+from src.model import CrossResolutionWeighting, IterativeHead, LiteHRNet, StageModule
 from src.settings.build import build_network
 from src.weights.checkpoint import load_network
 from tests.networks import mode, our_name, randomise, tiny

@@ -45,10 +45,12 @@ class RootCell(nn.Cell):
 
     @property
     def compile_phase(self) -> str | None:
+        """Return the name of the compiled graph."""
         return self._compile_phase
 
     @compile_phase.setter
     def compile_phase(self, value: str) -> None:
+        """Set it."""
         if value != self._compile_phase:
             nn.Cell.compile_phase.fset(self, value)
 

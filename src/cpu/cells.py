@@ -12,7 +12,8 @@ import numpy as np
 from mindspore import nn, ops
 
 from src.cpu.kernels import Shapes, build_library, operator, set_threads
-from src.model import BranchSum, ConvBN, ConvSequence, Identity, StageModule, Upsample, WeightingBlock
+from src.layers import ConvBN, ConvSequence, Identity, Upsample
+from src.model import BranchSum, StageModule, WeightingBlock
 
 
 class Affine(nn.Cell):

@@ -5,7 +5,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from src.model import Identity
+from src.layers import Identity
 
 
 def folded(conv: nn.Conv2d, after: nn.Cell | None) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from onnx import ModelProto, TensorProto, helper
 from src import model
 from src.deployment.onnx_graph import BATCH, EMPTY, FeatureMap, Graph, Layer, layers_of
 from src.deployment.wrappers import ArgMax, Deployed, Normalise
+from src.layers import Identity
 
 
 def doubled(layers: list[Layer]) -> list[Layer]:
@@ -157,7 +158,7 @@ def heatmaps(graph: Graph, network: model.LiteHRNet, x: FeatureMap) -> FeatureMa
     xs = [stem(graph, backbone.stem, x)]
     for s, (transition, modules) in enumerate(backbone.stages):
         graph.part = f'transition{s}'
-        xs = [source if isinstance(cell, model.Identity) else graph.layers(source, layers_of(cell))
+        xs = [source if isinstance(cell, Identity) else graph.layers(source, layers_of(cell))
               for cell, source in zip(transition, [*xs, xs[-1]])]
         for m, module in enumerate(modules):
             graph.part = f'stage{s}.{m}'

@@ -12,7 +12,8 @@ from src.common.compat import RUNNING_VARIANCE_DDOF
 from src.cpu.cells import FastConvBN, FastWeightingBlock, accelerate, decelerate
 from src.cpu.kernels import build_library
 from src.deployment.fold import fold_batch_norm
-from src.model import ConvBN, LiteHRNet, WeightingBlock
+from src.layers import ConvBN
+from src.model import LiteHRNet, WeightingBlock
 from src.utils import freeze
 from tests.networks import mode, randomise, tiny
 
