@@ -108,12 +108,12 @@ class Run:
         per_epoch = steps_per_epoch(len(self.samples), settings['batch_size'], self.ranks)
         rates = update_rates(experiment, settings, per_epoch, self.ranks)
         network, load_message = make_network(experiment, config)
-        unfold_message = unfold_batch_norm(network, config, self.samples)
-        self.step = make_step(experiment, config, network, rates, self.ranks)
-
         self.folder = checkpoint_folder(experiment)
         self.logger = get_logger(self.folder / 'train.log' if self.rank == 0 else None, quiet=self.rank > 0)
         self.logger.info(describe(experiment['device']))
+        unfold_batch_norm(network, config, self.samples, self.logger)
+        self.step = make_step(experiment, config, network, rates, self.ranks)
+
         states = find_valid_states(final_checkpoint(experiment), self.logger)
         used = settings_affecting_results(experiment, config, len(self.samples), self.ranks)
         start = find_start(self.step, states, experiment['resume'], used, self.folder, self.logger)
@@ -121,7 +121,7 @@ class Run:
         self.progress = Progress(per_epoch, min(total, experiment['max_steps'] or total),
                                  settings['batch_size'] * self.ranks, experiment['start_epoch'], start.step)
         self.replaced = multiprocessing.Value('i', 0) if experiment['skip_bad_images'] else None
-        self.load_messages, self.update_count = (load_message, unfold_message), len(rates)
+        self.load_message, self.update_count = load_message, len(rates)
         self.sink = experiment['dataset_sink_mode'] and experiment['device'] != 'CPU'
         self.callbacks = self._make_callbacks(start, states)
 
@@ -167,7 +167,7 @@ class Run:
                          f'{progress.steps_per_epoch} steps of {settings["batch_size"]} x {self.ranks}, epochs '
                          f'{progress.first_epoch + progress.step // progress.steps_per_epoch + 1} to '
                          f'{settings["epochs"]}')
-        for message in (str(self.samples.info), self.samples.remarks, *self.load_messages):
+        for message in (str(self.samples.info), self.samples.remarks, self.load_message):
             if message:
                 self.logger.info(message)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from logging import Logger
 from typing import Any
 
 import mindspore as ms
@@ -88,21 +89,22 @@ def images_of(samples: TopDownDataset) -> list[np.ndarray]:
     return [np.stack(images[i:i + size]) for i in range(0, len(images) - size + 1, size)] if images else []
 
 
-def unfold_batch_norm(network: LiteHRNet, config: dict[str, Any], samples: TopDownDataset) -> str | None:
+def unfold_batch_norm(network: LiteHRNet, config: dict[str, Any], samples: TopDownDataset,
+                      logger: Logger) -> None:
     """Give BN that was folded the statistics of training samples, in place; in inference nothing changes.
 
     Args:
         config: the model configuration that the network was built from.
         samples: of the training.
-
-    Returns:
-        A line that says what was done, or None where nothing had to be.
+        logger: told before it is done, as that takes a minute.
     """
     folded = {name: cell for name, cell in network.cells_and_names()
               if isinstance(cell, nn.BatchNorm2d) and is_folded(cell)}
     batches = images_of(samples) if folded else []
     if not batches:
-        return None
+        return
+    logger.info(f'{len(folded)} BN layers were folded into convolutions: they take statistics of '
+                f'{len(batches) * len(batches[0])} training samples')
     probe = build_network(config)
     fill_network(probe, network_state(network))
     statistics = measure(probe, batches)
@@ -113,5 +115,3 @@ def unfold_batch_norm(network: LiteHRNet, config: dict[str, Any], samples: TopDo
         for parameter, value in ((bn.moving_mean, mean), (bn.moving_variance, variance),
                                  (bn.gamma, factor * np.sqrt(variance + bn.eps)), (bn.beta, beta + factor * mean)):
             parameter.set_data(ms.Tensor(value.astype(np.float32)))
-    return (f'{len(folded)} BN layers were folded into convolutions: they take statistics of '
-            f'{len(batches) * len(batches[0])} training samples')

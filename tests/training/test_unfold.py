@@ -1,6 +1,7 @@
 """Training goes on from weights in which BN was folded into the convolutions."""
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,7 +49,8 @@ class Samples(list):
 
 @pytest.mark.parametrize('module', ['LITE', 'NAIVE'])
 @pytest.mark.parametrize('graph', [ms.PYNATIVE_MODE, pytest.param(ms.GRAPH_MODE, marks=pytest.mark.slow)])
-def test_inference_stays_and_training_agrees_with_it(module: str, graph: int) -> None:
+def test_inference_stays_and_training_agrees_with_it(module: str, graph: int, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     config = resolve({'device': 'CPU'}, {**SETTINGS, 'model.module': module})[1]
     network = build_network(config)
     randomise(network)
@@ -65,21 +67,23 @@ def test_inference_stays_and_training_agrees_with_it(module: str, graph: int) ->
         assert np.abs(heatmaps(True) - before).max() > scale / 10  # what training began with
         for name, parameter in network.parameters_and_names():
             parameter.set_data(ms.Tensor(kept[name]))
-        message = unfold_batch_norm(network, config, Samples(batch))
-        assert message.endswith('take statistics of 32 training samples')
+        unfold_batch_norm(network, config, Samples(batch), logging.getLogger('test'))
+        assert caplog.messages[-1].endswith('take statistics of 32 training samples')
         np.testing.assert_allclose(heatmaps(False), before, atol=1e-4 * scale)
         np.testing.assert_allclose(heatmaps(True), before, atol=1e-3 * scale)
     assert not any(is_folded(cell) for _, cell in network.cells_and_names() if isinstance(cell, nn.BatchNorm2d))
 
 
 @pytest.mark.parametrize('trained', [False, True])
-def test_other_weights_stay_as_they_are(trained: bool) -> None:
+def test_other_weights_stay_as_they_are(trained: bool, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     config = resolve({'device': 'CPU'}, SETTINGS)[1]
     network = build_network(config)
     if trained:
         randomise(network)
     before = values(network)
-    assert unfold_batch_norm(network, config, SimpleNamespace()) is None
+    unfold_batch_norm(network, config, SimpleNamespace(), logging.getLogger('test'))
+    assert not caplog.messages
     assert all(np.array_equal(value, before[name]) for name, value in values(network).items())
 
 
