@@ -13,7 +13,7 @@ from mindspore import nn, ops
 
 from src.cpu.kernels import Shapes, build_library, operator, set_threads
 from src.layers import ConvBN, ConvSequence, Identity, Upsample
-from src.model import BranchSum, StageModule, WeightingBlock
+from src.model import BranchSum, StageModule, Stem, WeightingBlock
 
 
 class Affine(nn.Cell):
@@ -153,25 +153,42 @@ class FastBranchSum(nn.Cell):
         return (gradients[:1] + gradients[1:2] * self.branch + gradients[2:],)
 
 
-class FastFusion(nn.Cell):
-    """The exchange between the branches of a `StageModule`, for inference."""
+class FastInference(nn.Cell):
+    """An operator for inference alone, on tensors and on convolutions with what follows them.
 
-    def __init__(self, library: Path, module: StageModule) -> None:
+    Args:
+        units: (convolution, BN or what folding left of it), in the operator's order.
+        inputs: how many tensors `shapes` reads.
+    """
+
+    def __init__(self, library: Path, name: str, units: list[tuple[nn.Cell, nn.Cell]], inputs: int,
+                 shapes: Shapes) -> None:
         super().__init__(auto_prefix=False)
-        n = len(module.fuse_layers)
-        self.units = []
-        for _, sequence in module.fuse_layers.cells_and_names():
-            if isinstance(sequence, ConvSequence):
-                cells = list(sequence.name_cells().values())
-                self.units += [pair for pair in zip(cells, cells[1:]) if isinstance(pair[0], nn.Conv2d)]
-        self.affines = nn.CellList([Affine(conv, bn) for conv, bn in self.units], auto_prefix=False)
-        self.infer = operator(library, f'Fusion{n}Inference', n, lambda *sizes: [*sizes[:n]])
+        self.units = units
+        self.affines = nn.CellList([Affine(*unit) for unit in units], auto_prefix=False)
+        self.infer = operator(library, f'{name}Inference', inputs, shapes)
 
     def construct(self, xs):
         inputs = xs
         for i, (conv, _) in enumerate(self.units):
             inputs += (conv.weight,) + self.affines[i]()
         return self.infer(*inputs)
+
+
+def _fast_stem(library: Path, stem: Stem) -> FastInference:
+    cells = [stem.conv1, *stem.branch1, stem.expand_conv, stem.depthwise_conv, stem.linear_conv]
+    return FastInference(library, 'Stem', [(cell.conv, cell.bn) for cell in cells], 2,
+                         lambda x, weight, *_: [[x[0], weight[0], -(-x[2] // 4), -(-x[3] // 4)]])
+
+
+def _fast_fusion(library: Path, module: StageModule) -> FastInference:
+    """Return the exchange between a module's branches."""
+    n, units = len(module.fuse_layers), []
+    for _, sequence in module.fuse_layers.cells_and_names():
+        if isinstance(sequence, ConvSequence):
+            cells = list(sequence.name_cells().values())
+            units += [pair for pair in zip(cells, cells[1:]) if isinstance(pair[0], nn.Conv2d)]
+    return FastInference(library, f'Fusion{n}', units, n, lambda *sizes: [*sizes[:n]])
 
 
 # Inputs of the weighting operators besides the branches: those that all share, and those of each branch. In inference
@@ -257,7 +274,9 @@ def _fast(cell: nn.Cell, library: Path) -> nn.Cell | None:
     if isinstance(cell, ConvBN):
         return _fast_unit(library, cell.conv, cell.bn, cell.act)
     if isinstance(cell, StageModule) and len(cell.fuse_layers) in BRANCHES:
-        return FastFusion(library, cell)
+        return _fast_fusion(library, cell)
+    if isinstance(cell, Stem):
+        return _fast_stem(library, cell)
     if isinstance(cell, BranchSum) and cell.branch + cell.enlarge < max(BRANCHES):
         return FastBranchSum(library, cell.branch, cell.enlarge)
     if isinstance(cell, Upsample) and isinstance(cell.combine, ops.Add) and cell.split_shape[3] == 2:
@@ -280,7 +299,7 @@ def accelerate(network: nn.Cell, threads: int = 0) -> bool:
     for _, cell in list(network.cells_and_names()):
         fast = None if id(cell) in inside else _fast(cell, library)
         if fast is not None:
-            if not isinstance(fast, FastFusion):  # training needs those of its parts
+            if not isinstance(fast, FastInference):  # training needs those of its parts
                 inside.update(id(part) for _, part in cell.cells_and_names())
             # Behind the cells it stands for, past Cell's own bookkeeping: parameters keep their names and places.
             cell._cells['fast'] = fast

@@ -117,7 +117,7 @@ void PointwiseInference(Tensors t) {
   const float *scale = t.Take({outs}), *shift = t.Take({outs});
   float *y = t.TakeImages(Convolved<1>(in, outs));
   t.End();
-  DenseImages(x, weight, scale, shift, {in.number, in.height * in.width}, in.channels, outs, relu, y);
+  Dense(x, weight, y, {in.number, in.height * in.width}, in.channels, outs, Activation(scale, shift, relu));
 }
 
 // BN (+ ReLU) alone, after a convolution of MindSpore's.

@@ -100,26 +100,35 @@ struct Columns {
   }
 };
 
-// y (N, outs, P) = value(channel, w (outs, ins) x (N, ins, P))
-template <typename F>
-void Dense(const float *x, const float *w, float *y, Columns columns, int64_t ins, int64_t outs, const F &value) {
+// y (N, outs, P) = value(channel, w (outs, ins) x (N, ins, P)); pack(t, tile) gives tile t of the last factor.
+template <typename Pack, typename F>
+void DenseTiles(const Pack &pack, const float *w, float *y, Columns columns, int64_t ins, int64_t outs, const F &value) {
   Pool::Get().Run(columns.tiles(), [&](int64_t t) {
     float *in = Scratch(0, ins * kTile), *out = Scratch(1, outs * kTile);
-    columns.Pack(x, ins, t, in);
+    pack(t, in);
     MultiplyTile(w, ins, 1, outs, ins, in, out);
     columns.Unpack(out, outs, t, y, value);
   });
 }
 
-// As above with value = activation(scale * v + shift) by channel.
-inline void DenseImages(const float *x, const float *w, const float *scale, const float *shift, Columns columns,
-                        int64_t ins, int64_t outs, bool relu, float *y) {
-  const float least = relu ? 0 : -std::numeric_limits<float>::infinity();
-  Dense(x, w, y, columns, ins, outs, [=](int64_t c, float v) {
+template <typename F>
+void Dense(const float *x, const float *w, float *y, Columns columns, int64_t ins, int64_t outs, const F &value) {
+  DenseTiles([&](int64_t t, float *tile) { columns.Pack(x, ins, t, tile); }, w, y, columns, ins, outs, value);
+}
+
+// Of a convolution in inference: y = activation(scale * v + shift), by channel.
+struct Activation {
+  const float *scale, *shift;
+  float least;
+
+  Activation(const float *scale_, const float *shift_, bool relu)
+      : scale(scale_), shift(shift_), least(relu ? 0 : -std::numeric_limits<float>::infinity()) {}
+
+  float operator()(int64_t c, float v) const {
     v = scale[c] * v + shift[c];
     return v < least ? least : v;
-  });
-}
+  }
+};
 
 // dx (N, ins, P) and dw (outs, ins) from x and a gradient whose tile (outs, kTile) gradient(t, tile) writes, zeros past
 // the end. Shares of dw are summed in the order of a fixed division of the tiles: the result does not depend on threads.

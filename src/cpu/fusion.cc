@@ -4,16 +4,16 @@
 #include <utility>
 #include <vector>
 
-#include "dense.h"
-#include "depthwise.h"
-#include "operator.h"
+#include "convolution.h"
 
 namespace litehrnet {
 namespace {
 
+Images EnlargedBy2(const Images &a) { return {a.number, a.channels, 2 * a.height, 2 * a.width}; }
+
 // high + low enlarged
 void AddEnlargedBy2(Tensors t) {
-  const Images small = t.Axes(1), large{small.number, small.channels, 2 * small.height, 2 * small.width};
+  const Images small = t.Axes(1), large = EnlargedBy2(small);
   const float *high = t.TakeImages(large), *low = t.TakeImages(small);
   float *y = t.TakeImages(large);
   t.End();
@@ -26,7 +26,7 @@ void AddEnlargedBy2(Tensors t) {
 
 // The gradient of AddEnlarged at low: sums of blocks of 2 x 2.
 void SumBlocksOf2(Tensors t) {
-  const Images small = t.Axes(1), large{small.number, small.channels, 2 * small.height, 2 * small.width};
+  const Images small = t.Axes(1), large = EnlargedBy2(small);
   const float *d = t.TakeImages(large);
   float *sums = t.TakeImages(small);
   t.End();
@@ -62,7 +62,7 @@ void Sum(const Terms &x, int64_t planes, int64_t height, int64_t width, float *s
 
 template <int terms, bool enlarge>
 void SumBranches(Tensors t) {
-  const Images in = t.Axes(0);
+  const Images in = enlarge ? EnlargedBy2(t.Axes(terms)) : t.Axes(0);
   Terms x;
   for (int j = 0; j < terms; ++j) x.full[j] = t.TakeImages(in);
   if (enlarge) x.low = t.TakeImages({in.number, in.channels, in.height / 2, in.width / 2});
@@ -74,7 +74,7 @@ void SumBranches(Tensors t) {
 // From what SumBranches gave and its gradients to those of the first term, of each other one, and of the last one.
 template <bool single, bool enlarge>
 void SumBranchesGradient(Tensors t) {
-  const Images in = t.Axes(0);
+  const Images in = enlarge ? EnlargedBy2(t.Axes(4)) : t.Axes(0);
   const int64_t pixels = in.height * in.width;
   const float *sum = t.TakeImages(in), *dsum = single ? t.TakeImages(in) : nullptr, *dy = t.TakeImages(in);
   float *twice = t.TakeImages(in), *once = single ? nullptr : t.TakeImages(in);
@@ -91,23 +91,24 @@ void SumBranchesGradient(Tensors t) {
   });
 }
 
-// A convolution and what follows it.
-struct Convolution {
-  int64_t ins, outs;
-  const float *weight, *scale, *shift;
-};
-
 // Takes branches and, output by output and path by path, the parameters of the convolutions; gives the outputs.
 template <int n>
 class Fusion {
  public:
   explicit Fusion(Tensors &t) {
-    for (int b = 0; b < n; ++b) axes_[b] = t.Axes(b);
+    const Images smallest = t.Axes(n - 1);
+    for (int b = 0; b < n; ++b) {
+      axes_[b] = {smallest.number, t.Axis(b, 1), smallest.height << (n - 1 - b), smallest.width << (n - 1 - b)};
+    }
     for (int b = 0; b < n; ++b) x_[b] = t.TakeImages(axes_[b]);
     for (int i = 0; i < n; ++i) {
       for (int j = 0; j < n; ++j) {
-        for (int step = j; step < i; ++step) TakeStep(t, j, i, step + 1 == i);
-        if (j > i) TakePointwise(t, i, j, i);
+        const int64_t ins = axes_[j].channels, outs = axes_[i].channels;
+        for (int step = j; step < i; ++step) {
+          paths_[i][j].push_back(TakeDepthwise(t, ins));
+          paths_[i][j].push_back(TakeDense(t, ins, step + 1 == i ? outs : ins));
+        }
+        if (j > i) paths_[i][j].push_back(TakeDense(t, ins, outs));
       }
     }
     for (int b = 0; b < n; ++b) y_[b] = t.TakeImages(axes_[b]);
@@ -119,24 +120,9 @@ class Fusion {
   }
 
  private:
-  void TakePointwise(Tensors &t, int i, int j, int to) {
-    const int64_t ins = axes_[j].channels, outs = axes_[to].channels;
-    paths_[i][j].push_back({ins, outs, t.Take({outs, ins, 1, 1}), t.Take({outs}), t.Take({outs})});
-  }
-
-  void TakeStep(Tensors &t, int j, int i, bool last) {
-    const int64_t channels = axes_[j].channels;
-    paths_[i][j].push_back({channels, channels, t.Take({channels, 1, 3, 3}), t.Take({channels}), t.Take({channels})});
-    TakePointwise(t, i, j, last ? i : j);
-  }
-
   int64_t Pixels(int b) const { return axes_[b].height * axes_[b].width; }
   int64_t Size(int b) const { return axes_[b].channels * Pixels(b); }
   const float *Input(int b, int64_t image) const { return x_[b] + image * Size(b); }
-
-  void Pointwise(const Convolution &c, const float *x, int b, bool relu, float *y) const {  // of branch b's size
-    DenseImages(x, c.weight, c.scale, c.shift, {1, Pixels(b)}, c.ins, c.outs, relu, y);
-  }
 
   // y = branch j's tensor after the path to the smaller branch i
   void Down(int i, int j, const float *x, float *y) const {
@@ -144,11 +130,9 @@ class Fusion {
     const int64_t size = axes_[j].channels * Pixels(j + 1);
     float *filtered = Scratch(6, size), *between = Scratch(7, size);
     for (int b = j; b < i; ++b) {
-      const Convolution &depthwise = path[2 * (b - j)], &pointwise = path[2 * (b - j) + 1];
-      FilterImages<2>(x, depthwise.weight, depthwise.scale, depthwise.shift, 1, depthwise.ins,
-                      Plane(axes_[b].height, axes_[b].width), filtered);
       float *to = b + 1 == i ? y : between;
-      Pointwise(pointwise, filtered, b + 1, b + 1 < i, to);
+      DepthwiseBy2(path[2 * (b - j)], x, Plane(axes_[b].height, axes_[b].width), filtered);
+      Pointwise(path[2 * (b - j) + 1], filtered, Pixels(b + 1), b + 1 < i, to);
       x = to;
     }
   }
@@ -158,7 +142,7 @@ class Fusion {
     const int64_t channels = axes_[i].channels;
     for (int j = n - 1; j > i; --j) {
       std::swap(low, high);
-      Pointwise(paths_[i][j][0], Input(j, image), j, false, low);
+      Pointwise(paths_[i][j][0], Input(j, image), Pixels(j), false, low);
       if (j == n - 1) continue;
       Pool::Get().Run(channels, [&](int64_t c) {
         float *sum = low + c * Pixels(j);

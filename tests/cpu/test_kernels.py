@@ -81,6 +81,14 @@ def shapes_of_weighting(name: str, n: int) -> tuple[list[tuple], list[tuple]]:
 
 
 X, Y, C, D = (2, 3, 5, 4), (2, 6, 5, 4), (3,), (6,)
+L, M, S = (2, 4, 12, 8), (2, 6, 6, 4), (2, 3, 3, 2)  # branches
+
+
+def units(*weights: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Shapes of weight, scale and shift."""
+    return [shape for weight in weights for shape in (weight, weight[:1], weight[:1])]
+
+
 CALLS = {
     'Depthwise1Train': ([X, (3, 1, 3, 3), C, C, C, C, (1,)], [X, (2, 3)]),
     'Depthwise2Train': ([X, (3, 1, 3, 3), C, C, C, C, (1,)], [(2, 3, 3, 2), (2, 3)]),
@@ -91,6 +99,16 @@ CALLS = {
     'PointwiseReluInference': ([X, (6, 3, 1, 1), D, D], [Y]),
     'NormReluTrain': ([X, C, C, C, C, (1,)], [X, (2, 3)]), 'NormGradient': ([X, C, C, (2, 3), X], [X, C, C]),
     'AddEnlarged': ([(2, 3, 10, 8), X], [(2, 3, 10, 8)]), 'SumBlocks': ([(2, 3, 10, 8)], [X]),
+    'Sum1Enlarged': ([(2, 3, 10, 8), X], [(2, 3, 10, 8)] * 2), 'Sum3': ([X] * 3, [X]),
+    'Sum2Enlarged': ([(2, 3, 10, 8)] * 2 + [X], [(2, 3, 10, 8)]),
+    'FirstEnlargedGradient': ([(2, 3, 10, 8)] * 3, [(2, 3, 10, 8), X]), 'SumGradient': ([X] * 2, [X] * 2),
+    'SumEnlargedGradient': ([(2, 3, 10, 8)] * 2, [(2, 3, 10, 8)] * 2 + [X]),
+    'Fusion2Inference': ([L, M, *units((4, 6, 1, 1), (4, 1, 3, 3), (6, 4, 1, 1))], [L, M]),
+    'Fusion3Inference': ([L, M, S, *units(
+        (4, 6, 1, 1), (4, 3, 1, 1), (4, 1, 3, 3), (6, 4, 1, 1), (6, 3, 1, 1), (4, 1, 3, 3), (4, 4, 1, 1), (4, 1, 3, 3),
+        (3, 4, 1, 1), (6, 1, 3, 3), (3, 6, 1, 1))], [L, M, S]),
+    'StemInference': ([(2, 3, 12, 20), *units((8, 3, 3, 3), (4, 1, 3, 3), (4, 4, 1, 1), (8, 4, 1, 1), (8, 1, 3, 3),
+                                              (4, 8, 1, 1))], [(2, 8, 3, 5)]),
     **{f'Weighting{n}{kind}': shapes_of_weighting(kind, n) for n in (2, 4)
        for kind in ('Train', 'Inference', 'Gradient')}}
 
@@ -125,9 +143,10 @@ def test_a_kernel_takes_what_it_is_made_for_and_nothing_else(name: str) -> None:
         np.testing.assert_array_equal(array[size:], untouched[size:])  # nothing is written behind a tensor's end
 
     wrong = [shapes[:-1], [*shapes, (1,)], []]
+    stride = 4 if name == 'StemInference' else 2  # a smaller change of the size may leave the result's as it is
     for i, shape in enumerate(shapes):
         for axis in range(len(shape)):
-            for change in (2, -2, -shape[axis]):  # 1 is no change to a stride of 2
+            for change in (stride, -stride, -shape[axis]):
                 wrong.append([*shapes[:i], (*shape[:axis], shape[axis] + change, *shape[axis + 1:]), *shapes[i + 1:]])
         wrong.append([*shapes[:i], (*shape, 1), *shapes[i + 1:]])
     for other in wrong:
