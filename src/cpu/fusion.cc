@@ -11,17 +11,20 @@ namespace {
 
 Images EnlargedBy2(const Images &a) { return {a.number, a.channels, 2 * a.height, 2 * a.width}; }
 
-// high + low enlarged
+// y = high + low enlarged by 2, of `planes`; y may be high itself.
+void AddPlanes(const float *high, const float *low, int64_t planes, int64_t height, int64_t width, float *y) {
+  const int64_t size = height * width;
+  Pool::Get().Run(planes, [&](int64_t i) {
+    AddEnlarged(high + i * size, low + i * size / 4, height, width, 2, 1, Scratch(0, width), y + i * size);
+  });
+}
+
 void AddEnlargedBy2(Tensors t) {
   const Images small = t.Axes(1), large = EnlargedBy2(small);
   const float *high = t.TakeImages(large), *low = t.TakeImages(small);
   float *y = t.TakeImages(large);
   t.End();
-  const int64_t size = large.height * large.width;
-  Pool::Get().Run(small.number * small.channels, [&](int64_t i) {
-    AddEnlarged(high + i * size, low + i * size / 4, large.height, large.width, 2, 1, Scratch(0, large.width),
-                y + i * size);
-  });
+  AddPlanes(high, low, large.number * large.channels, large.height, large.width, y);
 }
 
 // The gradient of AddEnlarged at low: sums of blocks of 2 x 2.
@@ -139,15 +142,10 @@ class Fusion {
 
   // The sum of the paths from smaller branches to i, in the size of the next one: in one of the two buffers.
   const float *Up(int i, int64_t image, float *low, float *high) const {
-    const int64_t channels = axes_[i].channels;
     for (int j = n - 1; j > i; --j) {
       std::swap(low, high);
       Pointwise(paths_[i][j][0], Input(j, image), Pixels(j), false, low);
-      if (j == n - 1) continue;
-      Pool::Get().Run(channels, [&](int64_t c) {
-        float *sum = low + c * Pixels(j);
-        AddEnlarged(sum, high + c * Pixels(j + 1), axes_[j].height, axes_[j].width, 2, 1, Scratch(0, axes_[j].width), sum);
-      });
+      if (j < n - 1) AddPlanes(low, high, axes_[i].channels, axes_[j].height, axes_[j].width, low);
     }
     return low;
   }
