@@ -5,9 +5,8 @@
 // that name took but for BN's running statistics, what that gave besides its result, and the result's gradient.
 #include <utility>
 
+#include "convolution.h"
 #include "dense_norm.h"
-#include "depthwise.h"
-#include "operator.h"
 
 namespace litehrnet {
 namespace {
@@ -73,11 +72,11 @@ void DepthwiseGradient(Tensors t) {
 template <int step>
 void DepthwiseInference(Tensors t) {
   const Images in = t.Axes(0);
-  const float *x = t.TakeImages(in), *weight = t.Take({in.channels, 1, 3, 3});
-  const float *scale = t.Take({in.channels}), *shift = t.Take({in.channels});
+  const float *x = t.TakeImages(in);
+  const Convolution c = TakeDepthwise(t, in.channels);
   float *y = t.TakeImages(Convolved<step>(in, in.channels));
   t.End();
-  FilterImages<step>(x, weight, scale, shift, in.number, in.channels, Plane(in.height, in.width), y);
+  Depthwise<step>(c, x, in.number, Plane(in.height, in.width), y);
 }
 
 // Gives y, z (what goes into BN) and the statistics.
@@ -113,11 +112,11 @@ template <bool relu>
 void PointwiseInference(Tensors t) {
   const Images in = t.Axes(0);
   const int64_t outs = t.Axis(1, 0);
-  const float *x = t.TakeImages(in), *weight = t.Take({outs, in.channels, 1, 1});
-  const float *scale = t.Take({outs}), *shift = t.Take({outs});
+  const float *x = t.TakeImages(in);
+  const Convolution c = TakeDense(t, in.channels, outs);
   float *y = t.TakeImages(Convolved<1>(in, outs));
   t.End();
-  Dense(x, weight, y, {in.number, in.height * in.width}, in.channels, outs, Activation(scale, shift, relu));
+  Pointwise(c, x, {in.number, in.height * in.width}, relu, y);
 }
 
 // BN (+ ReLU) alone, after a convolution of MindSpore's.

@@ -1,4 +1,4 @@
-// Convolutions of one image in inference, and what follows them as scale and shift.
+// Convolutions in inference, with what follows them as scale and shift.
 #pragma once
 #include "dense.h"
 #include "depthwise.h"
@@ -19,13 +19,24 @@ inline Convolution TakeDepthwise(Tensors &t, int64_t channels) {
   return {channels, channels, t.Take({channels, 1, 3, 3}), t.Take({channels}), t.Take({channels})};
 }
 
-inline void Pointwise(const Convolution &c, const float *x, int64_t pixels, bool relu, float *y) {
-  Dense(x, c.weight, y, {1, pixels}, c.ins, c.outs, Activation(c.scale, c.shift, relu));
+// 1x1
+inline void Pointwise(const Convolution &c, const float *x, Columns columns, bool relu, float *y) {
+  Dense(x, c.weight, y, columns, c.ins, c.outs, Activation(c.scale, c.shift, relu));
 }
 
-// 3x3, stride 2
-inline void DepthwiseBy2(const Convolution &c, const float *x, const Plane &plane, float *y) {
-  FilterImages<2>(x, c.weight, c.scale, c.shift, 1, c.ins, plane, y);
+// 3x3
+template <int step>
+void Depthwise(const Convolution &c, const float *x, int64_t images, const Plane &plane, float *y) {
+  const int64_t pixels = plane.Pixels(step);
+  Pool::Get().Run(images * c.ins, [&](int64_t i) {
+    const int64_t channel = i % c.ins;
+    const float scale = c.scale[channel], shift = c.shift[channel];
+    float *to = y + i * pixels;
+    FilterChannel<step>(plane, 1, c.weight + channel * 9, [&](int64_t, float *padded) {
+      plane.Pad(x + i * plane.pixels(), padded);
+    }, to);
+    for (int64_t k = 0; k < pixels; ++k) to[k] = scale * to[k] + shift;
+  });
 }
 
 }  // namespace litehrnet

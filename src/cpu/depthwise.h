@@ -18,21 +18,6 @@ void FilterChannel(const Plane &plane, int64_t batch, const float *filter, const
   }
 }
 
-// y = scale * (convolution of x) + shift, by channel.
-template <int step>
-void FilterImages(const float *x, const float *weight, const float *scale, const float *shift, int64_t images,
-                  int64_t channels, const Plane &plane, float *y) {
-  const int64_t pixels = plane.Pixels(step);
-  Pool::Get().Run(images * channels, [&](int64_t i) {
-    const int64_t c = i % channels;
-    float *to = y + i * pixels;
-    FilterChannel<step>(plane, 1, weight + c * 9, [&](int64_t, float *padded) {
-      plane.Pad(x + i * plane.pixels(), padded);
-    }, to);
-    for (int64_t k = 0; k < pixels; ++k) to[k] = scale[c] * to[k] + shift[c];
-  });
-}
-
 // One channel's parameters, what the forward pass saved of its statistics, and where the gradients go.
 struct ChannelGradient {
   const float *filter;

@@ -134,8 +134,8 @@ class Fusion {
     float *filtered = Scratch(6, size), *between = Scratch(7, size);
     for (int b = j; b < i; ++b) {
       float *to = b + 1 == i ? y : between;
-      DepthwiseBy2(path[2 * (b - j)], x, Plane(axes_[b].height, axes_[b].width), filtered);
-      Pointwise(path[2 * (b - j) + 1], filtered, Pixels(b + 1), b + 1 < i, to);
+      Depthwise<2>(path[2 * (b - j)], x, 1, Plane(axes_[b].height, axes_[b].width), filtered);
+      Pointwise(path[2 * (b - j) + 1], filtered, {1, Pixels(b + 1)}, b + 1 < i, to);
       x = to;
     }
   }
@@ -144,7 +144,7 @@ class Fusion {
   const float *Up(int i, int64_t image, float *low, float *high) const {
     for (int j = n - 1; j > i; --j) {
       std::swap(low, high);
-      Pointwise(paths_[i][j][0], Input(j, image), Pixels(j), false, low);
+      Pointwise(paths_[i][j][0], Input(j, image), {1, Pixels(j)}, false, low);
       if (j < n - 1) AddPlanes(low, high, axes_[i].channels, axes_[j].height, axes_[j].width, low);
     }
     return low;

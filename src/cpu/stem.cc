@@ -46,11 +46,11 @@ void StemInference(Tensors t) {
     float *expanded = before + channels * middle.pixels(), *filtered = Scratch(7, 2 * channels * pixels);
     float *halves = filtered + channels * pixels;
     ConvolveBy2(first, x + n * in.channels * large.pixels(), large, all, before);
-    DepthwiseBy2(filter, before, middle, filtered);
-    Pointwise(project, filtered, pixels, true, halves);
-    Pointwise(expand, before + half * middle.pixels(), middle.pixels(), true, expanded);
-    DepthwiseBy2(wide_filter, expanded, middle, filtered);
-    Pointwise(narrow, filtered, pixels, true, halves + half * pixels);
+    Depthwise<2>(filter, before, 1, middle, filtered);
+    Pointwise(project, filtered, {1, pixels}, true, halves);
+    Pointwise(expand, before + half * middle.pixels(), {1, middle.pixels()}, true, expanded);
+    Depthwise<2>(wide_filter, expanded, 1, middle, filtered);
+    Pointwise(narrow, filtered, {1, pixels}, true, halves + half * pixels);
     for (int64_t c = 0; c < channels; ++c) {  // shuffled
       std::copy_n(halves + c * pixels, pixels, y + (n * channels + c % half * 2 + c / half) * pixels);
     }
