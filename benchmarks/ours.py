@@ -17,6 +17,7 @@ from benchmarks.direct_port import direct_port
 from benchmarks.worker import serve
 from src.config import resolve
 from src.cpu.cells import accelerate
+from src.cpu.update import accelerate_update
 from src.deployment.export import export_network
 from src.deployment.fold import fold_batch_norm
 from src.loss import JointsMSELoss, NetWithLoss
@@ -73,10 +74,11 @@ def noise(config: dict[str, Any], batch: int) -> np.ndarray:
 def train(model_config: str, batch: int, port: bool = False, cache: str | None = None) -> Callable[[], float]:
     """Return one training step, with the loss read as the log reads it; or that of the direct port."""
     network, *_ = network_of(model_config, fast=not port, port=port)
-    return training_step(network, model_config, batch, cache and Path(cache))
+    return training_step(network, model_config, batch, cache and Path(cache), fast=not port)
 
 
-def training_step(network: ms.nn.Cell, model_config: str, batch: int, cache: Path | None = None) -> Callable[[], float]:
+def training_step(network: ms.nn.Cell, model_config: str, batch: int, cache: Path | None = None,
+                  fast: bool = False) -> Callable[[], float]:
     """Return a training step of `network` on noise; compiled into or read from the folder `cache`."""
     experiment, config = settings(model_config)
     width, height = config['data']['heatmap_size']
@@ -84,6 +86,8 @@ def training_step(network: ms.nn.Cell, model_config: str, batch: int, cache: Pat
     optimizer = make_optimizer(config['train']['optimizer'], network,
                                np.full(10000, experiment['learning_rate'], np.float32), experiment['weight_decay'])
     step = TrainStep(NetWithLoss(network, JointsMSELoss()), optimizer)
+    if fast:
+        accelerate_update(step, experiment['weight_decay'])
     step.set_train()
     inputs = [ms.Tensor(a.astype(np.float32)) for a in (
         noise(config, batch), np.random.default_rng(1).random((batch, joints, height, width)),

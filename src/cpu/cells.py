@@ -301,10 +301,15 @@ def accelerate(network: nn.Cell, threads: int = 0) -> bool:
         if fast is not None:
             if not isinstance(fast, FastInference):  # training needs those of its parts
                 inside.update(id(part) for _, part in cell.cells_and_names())
-            # Behind the cells it stands for, past Cell's own bookkeeping: parameters keep their names and places.
-            cell._cells['fast'] = fast
-            object.__setattr__(cell, 'fast', fast)
+            put_fast(cell, fast)
     return True
+
+
+def put_fast(cell: nn.Cell, fast: nn.Cell) -> None:
+    """Give a cell what computes the same."""
+    # Behind the cells it stands for, past Cell's own bookkeeping: parameters keep their names and places.
+    cell._cells['fast'] = fast
+    object.__setattr__(cell, 'fast', fast)
 
 
 def decelerate(network: nn.Cell) -> None:

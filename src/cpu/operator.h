@@ -5,7 +5,9 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <functional>
 #include <initializer_list>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 
@@ -14,6 +16,12 @@ namespace litehrnet {
 // Axes of a tensor (N, C, H, W).
 struct Images {
   int64_t number, channels, height, width;
+};
+
+// A tensor of any shape.
+struct Values {
+  float *data;
+  int64_t size;
 };
 
 // The tensors of a call, inputs, then outputs. An operator takes one after the other and says what it has to be; a call
@@ -34,11 +42,24 @@ class Tensors {
 
   // The next tensor: float32 of this shape.
   float *Take(std::initializer_list<int64_t> shape) {
+    const int i = next_;
+    const Values values = TakeValues();
+    Require(ranks_[i] == static_cast<int>(shape.size()) && std::equal(shape.begin(), shape.end(), shapes_[i]), i);
+    return values.data;
+  }
+
+  // The next tensor: float32, of so many values where that is known.
+  Values TakeValues(int64_t size = -1) {
     const int i = next_++;
-    Require(i < count_ && std::strcmp(types_[i], "float32") == 0 && ranks_[i] == static_cast<int>(shape.size()) &&
-                std::equal(shape.begin(), shape.end(), shapes_[i]),
-            i);
-    return static_cast<float *>(params_[i]);
+    Require(i < count_ && std::strcmp(types_[i], "float32") == 0 && (size < 0 || size == Size(i)), i);
+    return {static_cast<float *>(params_[i]), Size(i)};
+  }
+
+  // The next tensor: one int32.
+  int32_t *TakeCounter() {
+    const int i = next_++;
+    Require(i < count_ && std::strcmp(types_[i], "int32") == 0 && Size(i) == 1, i);
+    return static_cast<int32_t *>(params_[i]);
   }
 
   float *TakeImages(const Images &axes) { return Take({axes.number, axes.channels, axes.height, axes.width}); }
@@ -47,6 +68,10 @@ class Tensors {
   void End() const { Require(next_ == count_, next_); }
 
  private:
+  int64_t Size(int i) const {
+    return std::accumulate(shapes_[i], shapes_[i] + ranks_[i], int64_t{1}, std::multiplies<int64_t>());
+  }
+
   static void Require(bool fits, int i) {
     if (!fits) throw std::invalid_argument("tensor " + std::to_string(i) + " is not what this kernel is made for");
   }

@@ -19,6 +19,7 @@ from src.common.errors import InputError
 from src.common.files import atomic_path
 from src.config import checkpoint_folder, final_checkpoint, uses_kernels
 from src.cpu.cells import accelerate
+from src.cpu.update import accelerate_update
 from src.loss import JointsMSELoss, NetWithLoss
 from src.lr_scheduler import learning_rates
 from src.mmpose.loader import steps_per_epoch, train_loader
@@ -77,8 +78,11 @@ def make_step(experiment: dict[str, Any], config: dict[str, Any], network: LiteH
     optimizer = make_optimizer(config['train']['optimizer'], network, rates, experiment['weight_decay'])
     # float32 holds every gradient as it is; not to scale them spares an operator for each.
     scale = experiment['loss_scale'] if experiment['amp_level'] != 'O0' else 1
-    return TrainStep(NetWithLoss(network, JointsMSELoss()), optimizer, scale, ranks, clip_norm=clip,
+    step = TrainStep(NetWithLoss(network, JointsMSELoss()), optimizer, scale, ranks, clip_norm=clip,
                      accumulate_steps=accumulate_steps, ema=averages, ema_decay=ema_decay)
+    if uses_kernels(experiment):
+        accelerate_update(step, experiment['weight_decay'])
+    return step
 
 
 class Run:

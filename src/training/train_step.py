@@ -66,6 +66,8 @@ class TrainStep(RootCell):
             initial weights are soon forgotten.
     """
 
+    fast = None  # `src.cpu.update` may put there what computes the same from the gradients on
+
     def __init__(self, network: nn.Cell, optimizer: nn.Optimizer, loss_scale: float = 1.0, ranks: int = 1, *,
                  clip_norm: float = 0.0, accumulate_steps: int = 1, ema: nn.Cell | None = None,
                  ema_decay: float = 0.0) -> None:
@@ -124,6 +126,8 @@ class TrainStep(RootCell):
         gradients = self.grad(self.network, self.weights)(image, target, target_weight, sens)
         if self.reducer is not None:
             gradients = self.reducer(gradients)
+        if self.fast is not None:
+            return loss, self.fast(gradients)
         if self.is_scaled:
             gradients = _map(ops.partial(_unscale, self.factor), gradients)
         # Not finite where an entry is not. (Not x * 0: MindSpore 1.10 replaces that by 0, whatever x is.)
