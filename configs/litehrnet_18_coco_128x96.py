@@ -5,4 +5,4 @@ CPU:     bash scripts/run_standalone_train.sh 0 --device CPU --model_config lite
 from configs.base import LITE_18
 from configs.coco_base import coco_config
 
-config = coco_config(LITE_18, image_size=(96, 128), batch_size=32)
+config = coco_config(LITE_18, image_size=(96, 128), sigma=1, batch_size=32)
