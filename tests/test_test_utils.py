@@ -137,7 +137,7 @@ def test_predictions_stand_in_the_records_order(dataset: CocoDataset, settings: 
         sample = dataset.sample(i)
         meta = sample['img_metas']
         maps = predict_heatmaps(Fake(JOINTS), sample['img'][None], 1, dataset.info.flip_index if flip else None, True)
-        xy, score = decode(maps, meta['center'][None], meta['scale'][None], decoding, 11)
+        xy, score = decode(maps, meta['center'][None], meta['scale'][None], decoding, settings['blur_kernel'])
         np.testing.assert_allclose(found.keypoints[i], np.concatenate((xy, score), 2)[0], rtol=1e-5)
         width, height = meta['scale'] * 200
         np.testing.assert_allclose(found.boxes[i], [*meta['center'], *meta['scale'], width * height,
