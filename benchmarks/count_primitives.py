@@ -22,6 +22,8 @@ from src.common.errors import InputError, run
 from src.config import load_model_config
 from tests.gpu_double.build import build, read_trace
 
+LIMIT = 1200  # seconds that a run may take; Lite-HRNet-18's need minutes
+
 
 def call(model_config: str, what: str, times: int) -> None:
     """Run a training step ('train') or a forward pass ('forward') of one image some times."""
@@ -55,8 +57,11 @@ def count(model_config: str, what: str) -> Counter[str]:
         counts = []
         for times in (1, 3):
             trace = Path(folder) / f'trace{times}'
-            done = subprocess.run([sys.executable, __file__, '--model_config', model_config, '--call', what,
-                                   '--times', str(times)], env={**environment, 'GPU_DOUBLE_TRACE': str(trace)})
+            command = [sys.executable, __file__, '--model_config', model_config, '--call', what, '--times', str(times)]
+            try:  # the scheduler of MindSpore 1.10 was seen to wait for itself for ever
+                done = subprocess.run(command, env={**environment, 'GPU_DOUBLE_TRACE': str(trace)}, timeout=LIMIT)
+            except subprocess.TimeoutExpired as error:
+                raise InputError(f'{what}: not done after {LIMIT} s; run it again') from error
             if done.returncode:
                 raise InputError('it did not run to its end; see its error above')
             counts.append(read_trace(trace))
