@@ -82,8 +82,6 @@ class Shuffle(nn.Cell):
 class Upsample(nn.Cell):
     """Return `combine(high, nearest-upsampled low)`; `combine` is an element-wise operator that broadcasts."""
 
-    fast = None
-
     def __init__(self, combine: ops.Primitive, channels: int, height: int, width: int, factor: int) -> None:
         super().__init__()
         low_h, low_w = height // factor, width // factor
@@ -94,8 +92,6 @@ class Upsample(nn.Cell):
         self.shape = (-1, channels, height, width)
 
     def construct(self, high, low):
-        if self.fast is not None:
-            return self.fast(high, low)
         high = self.reshape(high, self.split_shape)
         return self.reshape(self.combine(high, self.reshape(low, self.low_shape)), self.shape)
 

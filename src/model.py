@@ -108,35 +108,6 @@ class ShuffleUnit(nn.Cell):
         return self.shuffle(a, self.branch2(b))
 
 
-class BranchSum(nn.Cell):
-    """Return twice the first tensor + the others, after ReLU; of branch 0 (before ReLU, after it).
-
-    Args:
-        branch: its number; that many tensors + 1 are of full size.
-        channels, height, width: of these.
-        enlarge: whether another one follows, of half the size, to be enlarged (nearest).
-        relu: the module's; the official code has one for all branches.
-    """
-
-    fast = None
-
-    def __init__(self, branch: int, channels: int, height: int, width: int, enlarge: bool,
-                 relu: nn.ReLU) -> None:
-        super().__init__()
-        self.branch, self.enlarge = branch, enlarge
-        self.add_last = Upsample(ops.Add(), channels, height, width, 2) if enlarge else ops.Add()
-        self.relu = relu
-
-    def construct(self, xs):
-        if self.fast is not None:
-            return self.fast(xs)
-        total = 2 * xs[0]
-        for x in xs[1:-1]:
-            total = total + x
-        total = self.add_last(total, xs[-1])
-        return self.relu(total) if self.branch else (total, self.relu(total))
-
-
 def fuse_path(channels: list[int], i: int, j: int) -> nn.Cell:
     """Return what takes branch j's tensor to output i's width and, where j < i, to its size."""
     if i == j:
@@ -172,9 +143,8 @@ class StageModule(nn.Cell):
         self.fuse_layers = nn.CellList([nn.CellList([fuse_path(channels, i, j) for j in range(n)]) for i in range(n)])
         # Nearest upsampling commutes with sums: add from the lowest branch upwards, a factor of 2 at a time.
         self.add_up = nn.CellList([nn.CellList([Upsample(ops.Add(), channels[i], *sizes[j], 2)
-                                                for j in range(i + 1, n - 1)]) for i in range(n - 2)])
+                                                for j in range(i, n - 1)]) for i in range(n - 1)])
         self.relu = nn.ReLU()
-        self.sums = nn.CellList([BranchSum(i, channels[i], *sizes[i], i < n - 1, self.relu) for i in range(n)])
 
     def run_blocks(self, xs: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, ...]:
         """Return the branches' tensors (high to low resolution) after the blocks."""
@@ -189,26 +159,26 @@ class StageModule(nn.Cell):
 
     def construct(self, xs):
         xs = self.run_blocks(xs)
-        if self.fast is not None and not self.training:
+        if self.fast is not None:
             return self.fast(xs)
         n = len(xs)
         first, out = xs[0], ()
         for i in range(n):
-            terms = (first,)
-            if i > 0:  # MindSpore 1.10 and 2.0 refuse ranges that begin behind their end
-                terms = (self.fuse_layers[i][0](first), xs[i])
+            if i == 0:
+                total = 2 * first
+            else:  # MindSpore 1.10 and 2.0 refuse ranges that begin behind their end
+                total = 2 * self.fuse_layers[i][0](first) + xs[i]
                 for j in range(1, i):
-                    terms += (self.fuse_layers[i][j](xs[j]),)
+                    total = total + self.fuse_layers[i][j](xs[j])
             if i < n - 1:
                 low = self.fuse_layers[i][n - 1](xs[n - 1])
                 for k in range(n - 2 - i):  # likewise none that count down
                     j = n - 2 - k
-                    low = self.add_up[i][j - i - 1](self.fuse_layers[i][j](xs[j]), low)
-                terms += (low,)
-            total = self.sums[i](terms)
+                    low = self.add_up[i][j - i](self.fuse_layers[i][j](xs[j]), low)
+                total = self.add_up[i][0](total, low)
             if i == 0:
-                first, total = total
-            out += (total,)
+                first = total
+            out += (self.relu(total),)
         return out
 
 

@@ -5,6 +5,7 @@ operator stand in the order in which its C++ function takes them.
 """
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import mindspore as ms
@@ -12,8 +13,8 @@ import numpy as np
 from mindspore import nn, ops
 
 from src.cpu.kernels import Shapes, build_library, operator, set_threads
-from src.layers import ConvBN, ConvSequence, Identity, Upsample
-from src.model import BranchSum, StageModule, Stem, WeightingBlock
+from src.layers import ConvBN, ConvSequence, Identity
+from src.model import STEM_CHANNELS, StageModule, Stem, WeightingBlock
 
 
 class Affine(nn.Cell):
@@ -42,30 +43,33 @@ def _momentum(bn: nn.Cell) -> ms.Tensor:
 
 
 class Differentiable(nn.Cell):
-    """An operator on the statistics of the batch, and its gradient: (inputs, running) -> (results, what was saved).
+    """An operator on the statistics of the batch, and its gradient: (tensors, units) -> (results, what was saved).
 
-    `inputs` are trained through: tensors and parameters. `running` is BN's: means, variances, momentum; they have no
+    It is trained through both, tensors and parameters. BN's running statistics and momenta go in, too, but they have no
     gradient and stand in for it.
 
     Args:
         name: of the operators, less 'Train' and 'Gradient'.
+        tensors, parameters: how many there are.
         shapes: see `operator`.
         results: how many of the outputs are not only saved.
         keep_results: whether the gradient reads them, too.
     """
 
-    def __init__(self, library: Path, name: str, inputs: int, shapes: Shapes, results: int = 1,
+    def __init__(self, library: Path, name: str, tensors: int, parameters: int, shapes: Shapes, results: int = 1,
                  keep_results: bool = False) -> None:
         super().__init__(auto_prefix=False)
-        self.results, self.saved = results, 0 if keep_results else results
+        self.tensors, self.results, self.saved = tensors, results, 0 if keep_results else results
+        inputs = tensors + parameters
         self.forward = operator(library, f'{name}Train', inputs, shapes)
         self.backward = operator(library, f'{name}Gradient', inputs, lambda *sizes: [*sizes[:inputs]])
 
-    def construct(self, inputs, running):
-        return self.forward(*inputs, *running)
+    def construct(self, tensors, parameters, running):
+        return self.forward(*tensors, *parameters, *running)
 
-    def bprop(self, inputs, running, out, dout):
-        return self.backward(*inputs, *out[self.saved:], *dout[:self.results]), running
+    def bprop(self, tensors, parameters, running, out, dout):
+        gradients = self.backward(*tensors, *parameters, *out[self.saved:], *dout[:self.results])
+        return gradients[:self.tensors], gradients[self.tensors:], running
 
 
 class FastBN(nn.Cell):
@@ -76,14 +80,14 @@ class FastBN(nn.Cell):
         self.conv, self.bn = conv, bn
         self.act = Identity() if act is None else act
         self.momentum = _momentum(bn)
-        self.train_ = Differentiable(library, 'Norm' + 'Relu' * (act is not None), 3,
+        self.train_ = Differentiable(library, 'Norm' + 'Relu' * (act is not None), 1, 2,
                                      lambda z, gamma, *_: [z, [2, *gamma]])
 
     def construct(self, x):
         x = self.conv(x)
         if not self.training:
             return self.act(self.bn(x))
-        return self.train_((x, self.bn.gamma, self.bn.beta),
+        return self.train_((x,), (self.bn.gamma, self.bn.beta),
                            (self.bn.moving_mean, self.bn.moving_variance, self.momentum))[0]
 
 
@@ -103,141 +107,103 @@ class FastConvBN(nn.Cell):
 
         depthwise = conv.kernel_size == (3, 3)
         name = f'Depthwise{stride}' if depthwise else 'Pointwise' + 'Relu' * (act is not None)
-        self.train_ = Differentiable(library, name, 4, shapes)
+        self.train_ = Differentiable(library, name, 1, 3, shapes)
         self.infer = operator(library, f'{name}Inference', 2, lambda *sizes: shapes(*sizes)[:1])
 
     def construct(self, x):
         if self.training:
-            return self.train_((x, self.conv.weight, self.bn.gamma, self.bn.beta),
+            return self.train_((x,), (self.conv.weight, self.bn.gamma, self.bn.beta),
                                (self.bn.moving_mean, self.bn.moving_variance, self.momentum))[0]
         scale, shift = self.affine()
         return self.infer(x, self.conv.weight, scale, shift)
 
 
-class AddEnlarged(nn.Cell):
-    """`Upsample` by 2 with a sum."""
-
-    def __init__(self, library: Path) -> None:
-        super().__init__(auto_prefix=False)
-        self.forward = operator(library, 'AddEnlarged', 2, lambda high, low: [high])
-        self.backward = operator(library, 'SumBlocks', 1, lambda d: [[d[0], d[1], d[2] // 2, d[3] // 2]])
-
-    def construct(self, high, low):
-        return self.forward(high, low)
-
-    def bprop(self, high, low, out, dout):
-        return dout, self.backward(dout)
-
-
-class FastBranchSum(nn.Cell):
-    """`BranchSum` of as many branches as `BRANCHES` says."""
-
-    def __init__(self, library: Path, branch: int, enlarge: bool) -> None:
-        super().__init__()
-        self.branch, suffix = branch, 'Enlarged' * enlarge
-
-        def gradients(x: list[int], *_: list[int]) -> list[list[int]]:
-            low = [x[0], x[1], x[2] // 2, x[3] // 2]
-            return [x] + [x] * (branch > 0) + [low] * enlarge
-
-        self.forward = operator(library, f'Sum{branch + 1}{suffix}', 1, lambda x, *_: [x] * (1 + (branch == 0)))
-        self.backward = operator(library, ('Sum' if branch else 'First') + f'{suffix}Gradient', 1, gradients)
-
-    def construct(self, xs):
-        return self.forward(*xs)
-
-    def bprop(self, xs, out, dout):
-        if self.branch == 0:
-            return (self.backward(out[0], *dout),)
-        gradients = self.backward(out, dout)
-        return (gradients[:1] + gradients[1:2] * self.branch + gradients[2:],)
-
-
-class FastInference(nn.Cell):
-    """An operator for inference alone, on tensors and on convolutions with what follows them.
+class FastBlock(nn.Cell):
+    """Cells of several convolutions as one operator.
 
     Args:
         units: (convolution, BN or what folding left of it), in the operator's order.
-        inputs: how many tensors `shapes` reads.
+        branches: tensors that go in; `shapes` reads them alone.
+        saved: (shapes of branches and parameters) -> how many values training saves for the gradient; None: for
+            inference alone.
+        gates: of the last units: convolutions with bias whose parameters follow the unit's.
     """
 
-    def __init__(self, library: Path, name: str, units: list[tuple[nn.Cell, nn.Cell]], inputs: int,
-                 shapes: Shapes) -> None:
+    def __init__(self, library: Path, name: str, units: list[tuple[nn.Cell, nn.Cell]], branches: int, shapes: Shapes,
+                 saved: Callable[..., int] | None = None, gates: Sequence[tuple[nn.Cell, nn.Cell]] = ()) -> None:
         super().__init__(auto_prefix=False)
-        self.units = units
         self.affines = nn.CellList([Affine(*unit) for unit in units], auto_prefix=False)
-        self.infer = operator(library, f'{name}Inference', inputs, shapes)
+        # Cells, not their parameters: to MindSpore 1.10 a parameter in a tuple is a constant without a gradient.
+        self.units, self.gates, self.ungated = units, list(gates), len(units) - len(gates)
+        self.infer = operator(library, f'{name}Inference', branches, lambda *sizes: shapes(*sizes[:branches]))
+        if saved is not None and all(isinstance(bn, nn.BatchNorm2d) for _, bn in units):
+            inputs = branches + 3 * len(units) + 4 * len(gates)
+            self.momenta = ms.Tensor(np.concatenate([_momentum(bn).asnumpy() for _, bn in units]))
+            parameters, running = [], []
+            for i, (conv, bn) in enumerate(units):
+                parameters += [conv.weight, bn.gamma, bn.beta]
+                running += [bn.moving_mean, bn.moving_variance]
+                for gate in self.gates[i - self.ungated] if i >= self.ungated else ():
+                    parameters += [gate.weight, gate.bias]
+            object.__setattr__(self, 'parameters_', ms.ParameterTuple(parameters))
+            object.__setattr__(self, 'running', ms.ParameterTuple(running))
+            self.train_ = Differentiable(library, name, branches, inputs - branches,
+                                         lambda *sizes: [*shapes(*sizes[:branches]), [saved(*sizes[:inputs])]],
+                                         branches, keep_results=True)
 
     def construct(self, xs):
+        if self.training:
+            return self.train_(xs, self.parameters_, self.running + (self.momenta,))[:len(xs)]
         inputs = xs
         for i, (conv, _) in enumerate(self.units):
             inputs += (conv.weight,) + self.affines[i]()
-        return self.infer(*inputs)
-
-
-def _fast_stem(library: Path, stem: Stem) -> FastInference:
-    cells = [stem.conv1, *stem.branch1, stem.expand_conv, stem.depthwise_conv, stem.linear_conv]
-    return FastInference(library, 'Stem', [(cell.conv, cell.bn) for cell in cells], 2,
-                         lambda x, weight, *_: [[x[0], weight[0], -(-x[2] // 4), -(-x[3] // 4)]])
-
-
-def _fast_fusion(library: Path, module: StageModule) -> FastInference:
-    """Return the exchange between a module's branches."""
-    n, units = len(module.fuse_layers), []
-    for _, sequence in module.fuse_layers.cells_and_names():
-        if isinstance(sequence, ConvSequence):
-            cells = list(sequence.name_cells().values())
-            units += [pair for pair in zip(cells, cells[1:]) if isinstance(pair[0], nn.Conv2d)]
-    return FastInference(library, f'Fusion{n}', units, n, lambda *sizes: [*sizes[:n]])
-
-
-# Inputs of the weighting operators besides the branches: those that all share, and those of each branch. In inference
-# scale and shift stand for gamma and beta.
-CROSS = ('weight1', 'gamma1', 'beta1', 'weight2', 'gamma2', 'beta2')
-OWN = ('filter', 'gamma', 'beta', 'weight1', 'bias1', 'weight2', 'bias2')
-BRANCHES = (2, 3, 4)
-
-
-class FastWeightingBlock(nn.Cell):
-    """`WeightingBlock` of as many branches as `BRANCHES` says as one operator."""
-
-    def __init__(self, library: Path, block: WeightingBlock) -> None:
-        super().__init__(auto_prefix=False)
-        cross = block.cross_resolution_weighting
-        self.units = [(unit.conv, unit.bn) for unit in (cross.conv1, cross.conv2, *block.depthwise_convs)]
-        # Cells, not their parameters: to MindSpore 1.10 a parameter in a tuple is a constant without a gradient.
-        self.gates = [(gate.conv1.conv, gate.conv2.conv) for gate in block.spatial_weighting]
-        self.affines = nn.CellList([Affine(conv, bn) for conv, bn in self.units], auto_prefix=False)
-        self.momentum = _momentum(cross.conv1.bn)
-        n = len(self.gates)
-        inputs = n + len(CROSS) + n * len(OWN)
-
-        def shapes(*sizes: list[int]) -> list[list[int]]:
-            xs, (hidden, total), own = sizes[:n], sizes[n][:2], sizes[n + len(CROSS):inputs]
-            batch, pixels = xs[0][0], xs[-1][2] * xs[-1][3]
-            wide, narrow = [batch, total, pixels], [batch, hidden, pixels]
-            outputs = [*xs, wide, narrow, narrow, wide, wide, [2, hidden], [2, total]]
-            for bias1, bias2 in zip(own[OWN.index('bias1')::len(OWN)], own[OWN.index('bias2')::len(OWN)]):
-                outputs += [[2, *bias2], [batch, *bias2], [batch, *bias1], [batch, *bias2]]
-            return outputs
-
-        self.train_ = Differentiable(library, f'Weighting{n}', inputs, shapes, n, keep_results=True)
-        self.infer = operator(library, f'Weighting{n}Inference', n, lambda *sizes: [*sizes[:n]])
-
-    def construct(self, xs):
-        inputs, running = xs, ()
-        for i, (conv, bn) in enumerate(self.units):
-            if self.training:
-                inputs += (conv.weight, bn.gamma, bn.beta)
-                running += (bn.moving_mean, bn.moving_variance)
-            else:
-                inputs += (conv.weight,) + self.affines[i]()
-            if i > 1:
-                first, second = self.gates[i - 2]
+            if i >= self.ungated:
+                first, second = self.gates[i - self.ungated]
                 inputs += (first.weight, first.bias, second.weight, second.bias)
-        if self.training:
-            return self.train_(inputs, running + (self.momentum,))[:len(xs)]
         return self.infer(*inputs)
+
+
+def _fast_stem(library: Path, stem: Stem) -> FastBlock:
+    cells = [stem.conv1, *stem.branch1, stem.expand_conv, stem.depthwise_conv, stem.linear_conv]
+    return FastBlock(library, 'Stem', [(cell.conv, cell.bn) for cell in cells], 1,
+                     lambda x: [[x[0], STEM_CHANNELS, -(-x[2] // 4), -(-x[3] // 4)]])
+
+
+BRANCHES = (2, 3, 4)  # that the operators of a stage module are made for
+
+
+def _fast_fusion(library: Path, module: StageModule) -> FastBlock:
+    """Return the exchange between a module's branches."""
+    n, units, levels = len(module.fuse_layers), [], []
+    for i, row in enumerate(module.fuse_layers):
+        for j, path in enumerate(row):
+            cells = [cell for _, cell in path.cells_and_names() if not cell.name_cells()]
+            convs = [pair for pair in zip(cells, cells[1:]) if isinstance(pair[0], nn.Conv2d)]
+            units += convs
+            levels += [j if j > i else j + 1 + k // 2 for k in range(len(convs))]
+
+    def saved(*sizes: list[int]) -> int:
+        batch, pixels = sizes[0][0], [height * width for *_, height, width in sizes[:n]]
+        return batch * sizes[0][1] * pixels[0] + sum((batch * pixels[level] + 2) * weight[0]
+                                                     for level, weight in zip(levels, sizes[n::3]))
+
+    return FastBlock(library, f'Fusion{n}', units, n, lambda *xs: [*xs], saved)
+
+
+def _fast_weighting(library: Path, block: WeightingBlock) -> FastBlock:
+    cross = block.cross_resolution_weighting
+    units = [(unit.conv, unit.bn) for unit in (cross.conv1, cross.conv2, *block.depthwise_convs)]
+    gates = [(gate.conv1.conv, gate.conv2.conv) for gate in block.spatial_weighting]
+    n = len(gates)
+
+    def saved(*sizes: list[int]) -> int:
+        xs, (hidden, total), parameters = sizes[:n], sizes[n][:2], sizes[n + 6:]
+        batch, pixels = xs[0][0], xs[-1][2] * xs[-1][3]
+        return ((3 * batch * pixels + 2) * total + (2 * batch * pixels + 2) * hidden
+                + sum(batch * bias1[0] + 2 * (batch + 1) * bias2[0]
+                      for bias1, bias2 in zip(parameters[4::7], parameters[6::7])))
+
+    return FastBlock(library, f'Weighting{n}', units, n, lambda *xs: [*xs], saved, gates)
 
 
 class FastSequence(nn.Cell):
@@ -270,17 +236,13 @@ def _fast(cell: nn.Cell, library: Path) -> nn.Cell | None:
     if any(getattr(part, 'use_batch_statistics', None) is False for _, part in cell.cells_and_names()):
         return None  # frozen; our training operators always take the statistics of the batch
     if isinstance(cell, WeightingBlock) and len(cell.shuffle) in BRANCHES:
-        return FastWeightingBlock(library, cell)
+        return _fast_weighting(library, cell)
     if isinstance(cell, ConvBN):
         return _fast_unit(library, cell.conv, cell.bn, cell.act)
     if isinstance(cell, StageModule) and len(cell.fuse_layers) in BRANCHES:
         return _fast_fusion(library, cell)
     if isinstance(cell, Stem):
         return _fast_stem(library, cell)
-    if isinstance(cell, BranchSum) and cell.branch + cell.enlarge < max(BRANCHES):
-        return FastBranchSum(library, cell.branch, cell.enlarge)
-    if isinstance(cell, Upsample) and isinstance(cell.combine, ops.Add) and cell.split_shape[3] == 2:
-        return AddEnlarged(library)
     return FastSequence(library, cell) if isinstance(cell, ConvSequence) else None
 
 
@@ -299,8 +261,9 @@ def accelerate(network: nn.Cell, threads: int = 0) -> bool:
     for _, cell in list(network.cells_and_names()):
         fast = None if id(cell) in inside else _fast(cell, library)
         if fast is not None:
-            if not isinstance(fast, FastInference):  # training needs those of its parts
-                inside.update(id(part) for _, part in cell.cells_and_names())
+            if not isinstance(cell, Stem):  # in training it runs cell by cell
+                covered = cell.fuse_layers if isinstance(cell, StageModule) else cell
+                inside.update(id(part) for _, part in covered.cells_and_names())
             put_fast(cell, fast)
     return True
 

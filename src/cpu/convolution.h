@@ -1,4 +1,4 @@
-// Convolutions in inference, with what follows them as scale and shift.
+// Convolutions with what follows them as scale and shift, in inference.
 #pragma once
 #include "dense.h"
 #include "depthwise.h"
@@ -8,7 +8,7 @@ namespace litehrnet {
 
 struct Convolution {
   int64_t ins, outs;
-  const float *weight, *scale, *shift;
+  float *weight, *scale, *shift;
 };
 
 inline Convolution TakeDense(Tensors &t, int64_t ins, int64_t outs, int64_t kernel = 1) {

@@ -87,14 +87,14 @@ struct Columns {
     });
   }
 
-  // y = value(channel, tile's value)
-  template <typename F>
+  // y (+)= value(channel, tile's value)
+  template <bool add = false, typename F>
   void Unpack(const float *tile, int64_t channels, int64_t t, float *y, const F &value) const {
     Runs(t, [=](int64_t n, int64_t p, int64_t column, int64_t length) {
       for (int64_t c = 0; c < channels; ++c) {
         const float *from = tile + c * kTile + column;
         float *to = y + (n * channels + c) * pixels + p;
-        for (int64_t k = 0; k < length; ++k) to[k] = value(c, from[k]);
+        for (int64_t k = 0; k < length; ++k) to[k] = add ? to[k] + value(c, from[k]) : value(c, from[k]);
       }
     });
   }
@@ -130,9 +130,9 @@ struct Activation {
   }
 };
 
-// dx (N, ins, P) and dw (outs, ins) from x and a gradient whose tile (outs, kTile) gradient(t, tile) writes, zeros past
+// dx (N, ins, P), perhaps added to what is there, and dw (outs, ins) from x and a gradient whose tile (outs, kTile) gradient(t, tile) writes, zeros past
 // the end. Shares of dw are summed in the order of a fixed division of the tiles: the result does not depend on threads.
-template <typename F>
+template <bool add = false, typename F>
 void DenseGradient(const float *x, const float *w, float *dx, float *dw, Columns columns, int64_t ins, int64_t outs,
                    const F &gradient) {
   const int64_t tiles = columns.tiles(), shares = std::min<int64_t>(tiles, 8);
@@ -146,7 +146,7 @@ void DenseGradient(const float *x, const float *w, float *dx, float *dw, Columns
     for (int64_t t = tiles * s / shares; t < tiles * (s + 1) / shares; ++t) {
       gradient(t, dz);
       MultiplyTile(w, 1, ins, ins, outs, dz, dx_tile);
-      columns.Unpack(dx_tile, ins, t, dx, [](int64_t, float v) { return v; });
+      columns.Unpack<add>(dx_tile, ins, t, dx, [](int64_t, float v) { return v; });
       columns.Pack(x, ins, t, dx_tile);
       for (int64_t i = 0; i < ins; ++i) {
         float *to = transposed + i / kTile * kTile * kTile + i % kTile;

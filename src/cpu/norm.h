@@ -47,7 +47,13 @@ struct Norm {
       moving_mean[c] = keep * moving_mean[c] + (1 - keep) * mean;
       moving_variance[c] = keep * moving_variance[c] + (1 - keep) * unbiased;
     }
-    return {gamma[c] * inverse, beta[c] - mean * gamma[c] * inverse};
+    return Saved(c, channels);
+  }
+
+  // BN of channel c by the statistics that training saved.
+  Affine Saved(int64_t c, int64_t channels) const {
+    const float scale = gamma[c] * saved[channels + c];
+    return {scale, beta[c] - saved[c] * scale};
   }
 };
 

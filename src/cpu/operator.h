@@ -24,6 +24,28 @@ struct Values {
   int64_t size;
 };
 
+// What training saves for the gradient: one tensor, of which each takes its values. MindSpore compiles the longer the more
+// tensors there are.
+class Saved {
+ public:
+  explicit Saved(const Values &all) : next_(all.data), left_(all.size) {}
+
+  float *Take(int64_t size) {
+    float *values = next_;
+    next_ += size, left_ -= size;
+    return values;
+  }
+
+  // All have been taken.
+  void End() const {
+    if (left_ != 0) throw std::invalid_argument("what training saves is not what this kernel is made for");
+  }
+
+ private:
+  float *next_;
+  int64_t left_;
+};
+
 // The tensors of a call, inputs, then outputs. An operator takes one after the other and says what it has to be; a call
 // with other tensors is refused before any work.
 class Tensors {
@@ -53,6 +75,12 @@ class Tensors {
     const int i = next_++;
     Require(i < count_ && std::strcmp(types_[i], "float32") == 0 && (size < 0 || size == Size(i)), i);
     return {static_cast<float *>(params_[i]), Size(i)};
+  }
+
+  // The next tensor: what training saves.
+  Saved TakeSaved() {
+    Require(next_ < count_ && ranks_[next_] == 1, next_);
+    return Saved(TakeValues());
   }
 
   // The next tensor: one int32.

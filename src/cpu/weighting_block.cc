@@ -69,14 +69,15 @@ struct Block {
   }
 
   void TakeSaved(Tensors &t) {
-    const int64_t p = low.pixels;
-    pooled = t.Take({batch, total, p}), z1 = t.Take({batch, hidden, p}), a1 = t.Take({batch, hidden, p});
-    z2 = t.Take({batch, total, p}), weight = t.Take({batch, total, p});
-    statistics1 = t.Take({2, hidden}), statistics2 = t.Take({2, total});
+    Saved s = t.TakeSaved();
+    const int64_t wide = batch * total * low.pixels, narrow = batch * hidden * low.pixels;
+    pooled = s.Take(wide), z1 = s.Take(narrow), a1 = s.Take(narrow), z2 = s.Take(wide), weight = s.Take(wide);
+    statistics1 = s.Take(2 * hidden), statistics2 = s.Take(2 * total);
     for (Branch &b : branches) {
-      b.statistics = t.Take({2, b.channels}), b.means = t.Take({batch, b.channels});
-      b.hiddens = t.Take({batch, b.hidden}), b.gates = t.Take({batch, b.channels});
+      b.statistics = s.Take(2 * b.channels), b.means = s.Take(batch * b.channels);
+      b.hiddens = s.Take(batch * b.hidden), b.gates = s.Take(batch * b.channels);
     }
+    s.End();
   }
 
   Images Axes(const Branch &b) const { return {batch, 2 * b.channels, b.plane.height, b.plane.width}; }
@@ -195,7 +196,7 @@ void SigmoidOfWeight(const Block &g) {
   Pool::Get().Run(g.batch, [&](int64_t i) { Sigmoid(g.weight + i * size, size); });
 }
 
-// Takes branches and parameters; BN's moving means and variances, in the order of the units; the momentum. Gives the
+// Takes branches and parameters; BN's moving means and variances, in the order of the units; the momenta. Gives the
 // results and what the gradient needs.
 template <int n>
 void WeightingTrain(Tensors t) {
@@ -203,24 +204,24 @@ void WeightingTrain(Tensors t) {
   const auto take_norm = [&](const Unit &unit, int64_t channels) {
     return Norm{unit.gamma, unit.beta, t.Take({channels}), t.Take({channels}), nullptr, nullptr};
   };
-  Norm norm1 = take_norm(g.cross[0], g.hidden), norm2 = take_norm(g.cross[1], g.total);
-  std::vector<Norm> norms;
+  std::vector<Norm> norms{take_norm(g.cross[0], g.hidden), take_norm(g.cross[1], g.total)};
   for (const Branch &b : g.branches) norms.push_back(take_norm(b.filter, b.channels));
-  norm1.momentum = norm2.momentum = t.Take({1});
+  const float *momentum = t.Take({n + 2});
   g.TakeResults(t), g.TakeSaved(t), t.End();
-  norm1.saved = g.statistics1, norm2.saved = g.statistics2;
-  for (int b = 0; b < n; ++b) norms[b].momentum = norm1.momentum, norms[b].saved = g.branches[b].statistics;
+  norms[0].saved = g.statistics1, norms[1].saved = g.statistics2;
+  for (int b = 0; b < n; ++b) norms[b + 2].saved = g.branches[b].statistics;
+  for (Norm &norm : norms) norm.momentum = momentum++;
   const auto same = [](int64_t, float v) { return v; };
 
   AveragePool(g);
   Dense(g.pooled, g.cross[0].weight, g.z1, g.low, g.total, g.hidden, same);
-  TrainNorm<true>(norm1, g.low, g.hidden, g.z1, g.a1);
+  TrainNorm<true>(norms[0], g.low, g.hidden, g.z1, g.a1);
   Dense(g.a1, g.cross[1].weight, g.z2, g.low, g.hidden, g.total, same);
-  TrainNorm<false>(norm2, g.low, g.total, g.z2, g.weight);
+  TrainNorm<false>(norms[1], g.low, g.total, g.z2, g.weight);
   SigmoidOfWeight(g);
   FilterBranches(g, [&](const Branch &b, int64_t c, const float *z) {
     const int64_t pixels = b.plane.pixels();
-    return norms[&b - g.branches.data()].Train(c, b.channels, z, g.batch, pixels, pixels);
+    return norms[&b - g.branches.data() + 2].Train(c, b.channels, z, g.batch, pixels, pixels);
   });
   ApplyGates(g);
 }

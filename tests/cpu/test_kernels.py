@@ -72,16 +72,31 @@ def shapes_of_weighting(name: str, n: int) -> tuple[list[tuple], list[tuple]]:
     total = sum(halves)
     cross = [(hidden, total, 1, 1), (hidden,), (hidden,), (total, hidden, 1, 1), (total,), (total,)]
     own = [shape for c in halves for shape in ((c, 1, 3, 3), (c,), (c,), (2, c, 1, 1), (2,), (c, 2, 1, 1), (c,))]
-    running = [shape for c in (hidden, total, *halves) for shape in ((c,), (c,))] + [(1,)]
-    saved = [(2, total, p), (2, hidden, p), (2, hidden, p), (2, total, p), (2, total, p), (2, hidden), (2, total),
-             *(shape for c in halves for shape in ((2, c), (2, c), (2, 2), (2, c)))]
+    running = [shape for c in (hidden, total, *halves) for shape in ((c,), (c,))] + [(n + 2,)]
+    saved = [(2 * p * (3 * total + 2 * hidden) + 2 * hidden + 2 * total + sum(6 * c + 4 for c in halves),)]
     inputs = xs + cross + own
     return {'Train': (inputs + running, xs + saved), 'Inference': (inputs, xs),
             'Gradient': (inputs + xs + saved + xs, inputs)}[name]
 
 
+def shapes_of_fusion(name: str, n: int) -> tuple[list[tuple], list[tuple]]:
+    xs = [(2, 3 + b, 4 * 2 ** (n - 1 - b), 2 * 2 ** (n - 1 - b)) for b in range(n)]
+    units = []  # (weight, branch whose size the result has)
+    for i in range(n):
+        for j in range(n):
+            ins, outs = xs[j][1], xs[i][1]
+            for level in range(j + 1, i + 1):
+                units += [((ins, 1, 3, 3), level), ((outs if level == i else ins, ins, 1, 1), level)]
+            units += [((outs, ins, 1, 1), j)] * (j > i)
+    parameters = [shape for (outs, *kernel), _ in units for shape in ((outs, *kernel), (outs,), (outs,))]
+    running = [(outs,) for (outs, *_), _ in units for _ in range(2)] + [(len(units),)]
+    saved = [(np.prod(xs[0]) + sum(2 * outs * np.prod(xs[level][2:]) + 2 * outs for (outs, *_), level in units),)]
+    inputs = xs + parameters
+    return {'Train': (inputs + running, xs + saved), 'Inference': (inputs, xs),
+            'Gradient': (inputs + xs + saved + xs, inputs)}[name]
+
+
 X, Y, C, D = (2, 3, 5, 4), (2, 6, 5, 4), (3,), (6,)
-L, M, S = (2, 4, 12, 8), (2, 6, 6, 4), (2, 3, 3, 2)  # branches
 
 
 def units(*weights: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -98,19 +113,11 @@ CALLS = {
     'PointwiseGradient': ([X, (6, 3, 1, 1), D, D, Y, (2, 6), Y], [X, (6, 3, 1, 1), D, D]),
     'PointwiseReluInference': ([X, (6, 3, 1, 1), D, D], [Y]),
     'NormReluTrain': ([X, C, C, C, C, (1,)], [X, (2, 3)]), 'NormGradient': ([X, C, C, (2, 3), X], [X, C, C]),
-    'AddEnlarged': ([(2, 3, 10, 8), X], [(2, 3, 10, 8)]), 'SumBlocks': ([(2, 3, 10, 8)], [X]),
-    'Sum1Enlarged': ([(2, 3, 10, 8), X], [(2, 3, 10, 8)] * 2), 'Sum3': ([X] * 3, [X]),
-    'Sum2Enlarged': ([(2, 3, 10, 8)] * 2 + [X], [(2, 3, 10, 8)]),
-    'FirstEnlargedGradient': ([(2, 3, 10, 8)] * 3, [(2, 3, 10, 8), X]), 'SumGradient': ([X] * 2, [X] * 2),
-    'SumEnlargedGradient': ([(2, 3, 10, 8)] * 2, [(2, 3, 10, 8)] * 2 + [X]),
-    'Fusion2Inference': ([L, M, *units((4, 6, 1, 1), (4, 1, 3, 3), (6, 4, 1, 1))], [L, M]),
-    'Fusion3Inference': ([L, M, S, *units(
-        (4, 6, 1, 1), (4, 3, 1, 1), (4, 1, 3, 3), (6, 4, 1, 1), (6, 3, 1, 1), (4, 1, 3, 3), (4, 4, 1, 1), (4, 1, 3, 3),
-        (3, 4, 1, 1), (6, 1, 3, 3), (3, 6, 1, 1))], [L, M, S]),
     'StemInference': ([(2, 3, 12, 20), *units((8, 3, 3, 3), (4, 1, 3, 3), (4, 4, 1, 1), (8, 4, 1, 1), (8, 1, 3, 3),
                                               (4, 8, 1, 1))], [(2, 8, 3, 5)]),
-    **{f'Weighting{n}{kind}': shapes_of_weighting(kind, n) for n in (2, 4)
-       for kind in ('Train', 'Inference', 'Gradient')}}
+    **{f'{name}{n}{kind}': shapes(kind, n) for name, shapes in (('Weighting', shapes_of_weighting),
+                                                                ('Fusion', shapes_of_fusion))
+       for n in (2, 3, 4) for kind in ('Train', 'Inference', 'Gradient')}}
 
 
 def call(name: str, shapes: list[tuple[int, ...]], types: list[bytes] | None = None,
