@@ -26,12 +26,12 @@ SHIFT = dict(type='TopDownRandomShiftBboxCenter', shift_factor=0.16, prob=0.3)
 HALF_BODY = dict(type='TopDownHalfBodyTransform', num_joints_half_body=8, prob_half_body=0.3)
 
 
-def train_pipeline(sigma: float, *, shift: bool, half_body: bool, rotation: float,
+def train_pipeline(target: dict[str, Any], padding: float, *, shift: bool, half_body: bool, rotation: float,
                    zoom: float) -> list[dict[str, Any]]:
     """Return augmentation and Gaussian targets; arguments as for `base_config`."""
     return [
         dict(type='LoadImageFromFile'),
-        dict(type='TopDownGetBboxCenterScale', padding=1.25),
+        dict(type='TopDownGetBboxCenterScale', padding=padding),
         *([dict(SHIFT)] if shift else []),
         dict(type='TopDownRandomFlip', flip_prob=0.5),
         *([dict(HALF_BODY)] if half_body else []),
@@ -39,7 +39,7 @@ def train_pipeline(sigma: float, *, shift: bool, half_body: bool, rotation: floa
         dict(type='TopDownAffine'),
         dict(type='ToTensor'),
         dict(type='NormalizeTensor', **IMAGENET),
-        dict(type='TopDownGenerateTarget', sigma=sigma),
+        dict(type='TopDownGenerateTarget', **target),
         dict(type='Collect', keys=('img', 'target', 'target_weight'), meta_keys=()),
     ]
 
@@ -53,11 +53,11 @@ def less_augmentation(*, shift: bool, half_body: bool, rotation: float, zoom: fl
     return {f'train_pipeline.{key}': value for key, value in steps.items()}
 
 
-def val_pipeline() -> list[dict[str, Any]]:
+def val_pipeline(padding: float) -> list[dict[str, Any]]:
     """Return the normalised crop, without augmentation."""
     return [
         dict(type='LoadImageFromFile'),
-        dict(type='TopDownGetBboxCenterScale', padding=1.25),
+        dict(type='TopDownGetBboxCenterScale', padding=padding),
         dict(type='TopDownAffine'),
         dict(type='ToTensor'),
         dict(type='NormalizeTensor', **IMAGENET),
@@ -66,8 +66,9 @@ def val_pipeline() -> list[dict[str, Any]]:
 
 
 def base_config(network: dict[str, Any], data: dict[str, Any], *, image_size: tuple[int, int], sigma: float = 2,
-                batch_size: int = 64, shift: bool = True, half_body: bool, rotation: float = 30, zoom: float = 0.25,
-                boxes: str, nms: str, decoding: str = 'default') -> dict[str, Any]:
+                unbiased: bool = False, batch_size: int = 64, padding: float = 1.25, shift: bool = True,
+                half_body: bool, rotation: float = 30, zoom: float = 0.25, boxes: str, nms: str,
+                decoding: str = 'default') -> dict[str, Any]:
     """Return the configuration of one model.
 
     Args:
@@ -75,7 +76,9 @@ def base_config(network: dict[str, Any], data: dict[str, Any], *, image_size: tu
         data: type and info of the data set (None: read from the annotations), and its files relative to the data root.
         image_size: (width, height) of the crop in pixels; heatmaps are a quarter of it.
         sigma: of the Gaussian targets, heatmap pixels.
+        unbiased: whether they stand on the keypoint itself in place of its pixel.
         batch_size: samples per device.
+        padding: boxes are enlarged by it.
         shift: whether to move the window at random; MMPose does so in all sets but MPII.
         half_body: whether to use half-body augmentation.
         rotation, zoom: spread of the random rotations, in degrees, and of the random sizes.
@@ -85,12 +88,13 @@ def base_config(network: dict[str, Any], data: dict[str, Any], *, image_size: tu
     """
     width, height = image_size
     augmentation = dict(shift=shift, half_body=half_body, rotation=rotation, zoom=zoom)
+    target = dict(sigma=sigma, unbiased_encoding=True) if unbiased else dict(sigma=sigma)
     names = (data['info'] or {}).get('joint_names')
     return dict(
         model=dict(network, num_joints=len(names) if names else None),
         data=dict(data, image_size=image_size, heatmap_size=(width // 4, height // 4)),
-        train_pipeline=train_pipeline(sigma, **augmentation),
-        val_pipeline=val_pipeline(),
+        train_pipeline=train_pipeline(target, padding, **augmentation),
+        val_pipeline=val_pipeline(padding),
         train=dict(
             epochs=210, batch_size=batch_size, optimizer='AdamWeightDecay', schedule='step', lr_steps=(170, 200),
             lr_gamma=0.1, warmup_steps=500, warmup_ratio=0.001),

@@ -25,8 +25,15 @@ DATA = dict(
     detections='person_detection_results/COCO_val2017_detections_AP_H_56_person.json')
 
 
-def coco_config(network: dict[str, Any], *, image_size: tuple[int, int], sigma: float = 2,
-                batch_size: int = 64, decoding: str = 'default') -> dict[str, Any]:
+def coco_config(network: dict[str, Any], *, image_size: tuple[int, int], **settings: Any) -> dict[str, Any]:
     """Return the configuration of one model; arguments as for `base_config`."""
-    return base_config(network, DATA, image_size=image_size, sigma=sigma, batch_size=batch_size, half_body=True,
-                       boxes='det', nms='hard', decoding=decoding)
+    return base_config(network, DATA, image_size=image_size, half_body=True, boxes='det', nms='hard', **settings)
+
+
+def small_config(network: dict[str, Any], batch_size: int) -> dict[str, Any]:
+    """Return the configuration of a network of our own with 128x96 input.
+
+    A person has few pixels there: boxes are not padded, and keypoints lie between pixels (docs/parity.md has the gain).
+    """
+    return coco_config(network, image_size=(96, 128), sigma=1, unbiased=True, decoding='dark', padding=1.0,
+                       batch_size=batch_size)

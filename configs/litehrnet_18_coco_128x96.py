@@ -3,6 +3,6 @@
 CPU:     bash scripts/run_standalone_train.sh 0 --device CPU --model_config litehrnet_18_coco_128x96
 """
 from configs.base import LITE_18
-from configs.coco_base import coco_config
+from configs.coco_base import small_config
 
-config = coco_config(LITE_18, image_size=(96, 128), sigma=1, batch_size=32)
+config = small_config(LITE_18, batch_size=32)

@@ -3,6 +3,6 @@
 No published network; it shows that training, evaluation and export work.
 """
 from configs.base import LITE_18
-from configs.coco_base import coco_config
+from configs.coco_base import small_config
 
-config = coco_config(dict(LITE_18, stage_modules=(1, 1, 1)), image_size=(96, 128), sigma=1, batch_size=16)
+config = small_config(dict(LITE_18, stage_modules=(1, 1, 1)), batch_size=16)

@@ -11,7 +11,7 @@ import numpy as np
 from mindspore import nn
 from mindspore.communication import get_group_size, get_rank, init
 
-from src.common.compat import adam_weight_decay, built_for, sgd
+from src.common.compat import adam_weight_decay, built_for, plan_memory, sgd
 from src.common.errors import InputError, first_line
 
 
@@ -45,6 +45,8 @@ def set_device(device: str, device_id: int, distributed: bool = False, cpu_threa
     if device == 'CPU' and device_id and not distributed:
         raise InputError(f'device_id {device_id}: the CPU is device 0')
     try:
+        if device == 'CPU':
+            plan_memory()
         if cpu_threads:
             ms.set_context(runtime_num_threads=cpu_threads)
         if device == 'CPU' or distributed:
