@@ -64,11 +64,12 @@ def test_evaluation_gives_boxes_per_second_and_the_estimate(synthetic: Path, tmp
 
 
 def test_ratio_is_to_the_best_peer_and_above_one_where_ours_is_better() -> None:
-    peers = {'eager': [5.0], 'compiled': [10.0]}
+    peers = {'eager': [5.0], 'compiled': [10.0], 'ours in openvino': [1.0]}
     faster, slower = run.row([10.0, 30.0, 20.0], peers, 'img/s', run.HIGHER), run.row([20.0], peers, 'ms', run.LOWER)
     assert faster['ratio'] == 2.0 and faster['best'] == 'compiled' and faster['ours']['quartiles'] == [15.0, 25.0]
     assert slower['ratio'] == 0.25 and slower['best'] == 'eager'
-    assert 'compiled: ours 20 (15-25), eager 5 (5-5), compiled 10 (10-10)' in run.line('forward', faster)
+    line = run.line('forward', faster)
+    assert 'compiled: ours 20 (15-25), eager 5 (5-5), compiled 10 (10-10), ours in openvino 1 (1-1)' in line
 
 
 def test_machines_are_told_apart_by_their_vector_instructions() -> None:
