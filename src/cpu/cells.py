@@ -43,10 +43,10 @@ def _momentum(bn: nn.Cell) -> ms.Tensor:
 
 
 class Differentiable(nn.Cell):
-    """An operator on the statistics of the batch, and its gradient: (tensors, units) -> (results, what was saved).
+    """An operator on the statistics of the batch, and its gradient: (tensors, parameters, running) -> (results, saved).
 
-    It is trained through both, tensors and parameters. BN's running statistics and momenta go in, too, but they have no
-    gradient and stand in for it.
+    Tensors and parameters are trained through. `running` is BN's: means, variances, momenta; they have no gradient and
+    stand in for it. `saved` is what the gradient needs.
 
     Args:
         name: of the operators, less 'Train' and 'Gradient'.
@@ -145,6 +145,7 @@ class FastBlock(nn.Cell):
                 running += [bn.moving_mean, bn.moving_variance]
                 for gate in self.gates[i - self.ungated] if i >= self.ungated else ():
                     parameters += [gate.weight, gate.bias]
+            # Past Cell's bookkeeping, which would take the parameters for its own.
             object.__setattr__(self, 'parameters_', ms.ParameterTuple(parameters))
             object.__setattr__(self, 'running', ms.ParameterTuple(running))
             self.train_ = Differentiable(library, name, branches, inputs - branches,
