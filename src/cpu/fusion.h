@@ -1,4 +1,4 @@
-// The exchange between the branches of a stage module (`src.model.StageModule`): its tensors, and planes of its sums.
+// The exchange between the branches of a stage module (`src.model.StageModule`): its tensors.
 #pragma once
 #include <vector>
 
