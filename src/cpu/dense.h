@@ -130,8 +130,9 @@ struct Activation {
   }
 };
 
-// dx (N, ins, P), perhaps added to what is there, and dw (outs, ins) from x and a gradient whose tile (outs, kTile) gradient(t, tile) writes, zeros past
-// the end. Shares of dw are summed in the order of a fixed division of the tiles: the result does not depend on threads.
+// dx (N, ins, P), perhaps added to what is there, and dw (outs, ins) from x and a gradient whose tile (outs, kTile)
+// gradient(t, tile) writes, zeros past the end. Shares of dw are summed in the order of a fixed division of the tiles: the
+// result does not depend on threads.
 template <bool add = false, typename F>
 void DenseGradient(const float *x, const float *w, float *dx, float *dw, Columns columns, int64_t ins, int64_t outs,
                    const F &gradient) {
