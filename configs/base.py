@@ -28,7 +28,7 @@ HALF_BODY = dict(type='TopDownHalfBodyTransform', num_joints_half_body=8, prob_h
 
 def train_pipeline(target: dict[str, Any], padding: float, *, shift: bool, half_body: bool, rotation: float,
                    zoom: float) -> list[dict[str, Any]]:
-    """Return augmentation and Gaussian targets; arguments as for `base_config`."""
+    """Return augmentation and Gaussian targets by TopDownGenerateTarget(**target); the rest as for `base_config`."""
     return [
         dict(type='LoadImageFromFile'),
         dict(type='TopDownGetBboxCenterScale', padding=padding),

@@ -37,9 +37,9 @@ class Affine(nn.Cell):
         return scale, self.beta - self.mean * scale
 
 
-def _momentum(bn: nn.Cell) -> ms.Tensor:
+def _momenta(*norms: nn.Cell) -> ms.Tensor:
     # MindSpore's cell keeps the share of the new statistics under this name.
-    return ms.Tensor(np.array([1 - getattr(bn, 'momentum', 1)], np.float32))
+    return ms.Tensor(np.array([1 - getattr(bn, 'momentum', 1) for bn in norms], np.float32))
 
 
 class Differentiable(nn.Cell):
@@ -79,7 +79,7 @@ class FastBN(nn.Cell):
         super().__init__(auto_prefix=False)
         self.conv, self.bn = conv, bn
         self.act = Identity() if act is None else act
-        self.momentum = _momentum(bn)
+        self.momentum = _momenta(bn)
         self.train_ = Differentiable(library, 'Norm' + 'Relu' * (act is not None), 1, 2,
                                      lambda z, gamma, *_: [z, [2, *gamma]])
 
@@ -98,7 +98,7 @@ class FastConvBN(nn.Cell):
         super().__init__(auto_prefix=False)
         self.conv, self.bn = conv, bn
         self.affine = Affine(conv, bn)
-        self.momentum = _momentum(bn)
+        self.momentum = _momenta(bn)
         stride = conv.stride[0]
 
         def shapes(x: list[int], weight: list[int], *_: list[int]) -> list[list[int]]:
@@ -138,7 +138,7 @@ class FastBlock(nn.Cell):
         self.infer = operator(library, f'{name}Inference', branches, lambda *sizes: shapes(*sizes[:branches]))
         if saved is not None and all(isinstance(bn, nn.BatchNorm2d) for _, bn in units):
             inputs = branches + 3 * len(units) + 4 * len(gates)
-            self.momenta = ms.Tensor(np.concatenate([_momentum(bn).asnumpy() for _, bn in units]))
+            self.momenta = _momenta(*(bn for _, bn in units))
             parameters, running = [], []
             for i, (conv, bn) in enumerate(units):
                 parameters += [conv.weight, bn.gamma, bn.beta]

@@ -28,22 +28,16 @@ template <int step>
 void DepthwiseTrain(Tensors t) {
   const Images in = t.Axes(0);
   const Plane plane(in.height, in.width);
-  const int64_t channels = in.channels, pixels = plane.Pixels(step);
+  const int64_t channels = in.channels;
   const float *x = t.TakeImages(in), *weight = t.Take({channels, 1, 3, 3});
   Norm norm = TakeNorm(t, channels);
   float *y = t.TakeImages(Convolved<step>(in, channels));
   norm.saved = t.Take({2, channels});
   t.End();
   Pool::Get().Run(channels, [&](int64_t c) {
-    float *z = Scratch(2, in.number * pixels);
-    FilterChannel<step>(plane, in.number, weight + c * 9, [&](int64_t n, float *padded) {
+    TrainFilter<step>(plane, in.number, channels, c, weight, norm, [&](int64_t n, float *padded) {
       plane.Pad(x + (n * channels + c) * plane.pixels(), padded);
-    }, z);
-    const Affine affine = norm.Train(c, channels, z, in.number, pixels, pixels);
-    for (int64_t n = 0; n < in.number; ++n) {
-      float *to = y + (n * channels + c) * pixels;
-      for (int64_t k = 0; k < pixels; ++k) to[k] = affine.scale * z[n * pixels + k] + affine.shift;
-    }
+    }, y);
   });
 }
 

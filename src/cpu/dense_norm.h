@@ -31,8 +31,8 @@ class ActivatedNormGradient {
       : columns_(columns), channels_(channels), dy_(dy), z_(z), terms_(channels) {
     const int64_t pixels = columns.pixels, step = channels * pixels;
     Pool::Get().Run(channels, [&](int64_t c) {
-      const float mean = saved[c], inverse = saved[channels + c], scale = gamma[c] * inverse;
-      const Affine affine{scale, beta[c] - mean * scale};
+      const float mean = saved[c], inverse = saved[channels + c];
+      const Affine affine = TrainedNorm(gamma, beta, saved, c, channels);
       double sum_dy = 0, sum_dy_centred = 0;
       for (int64_t n = 0; n < columns.images; ++n) {
         const float *d = dy + n * step + c * pixels, *v = z + n * step + c * pixels;

@@ -18,6 +18,20 @@ void FilterChannel(const Plane &plane, int64_t batch, const float *filter, const
   }
 }
 
+// y (N, channels, P) = BN of channel c's convolution, by the statistics of the batch.
+template <int step, typename Pad>
+void TrainFilter(const Plane &plane, int64_t batch, int64_t channels, int64_t c, const float *weight, const Norm &norm,
+                 const Pad &pad, float *y) {
+  const int64_t pixels = plane.Pixels(step);
+  float *z = Scratch(2, batch * pixels);
+  FilterChannel<step>(plane, batch, weight + c * 9, pad, z);
+  const Affine affine = norm.Train(c, channels, z, batch, pixels, pixels);
+  for (int64_t n = 0; n < batch; ++n) {
+    float *to = y + (n * channels + c) * pixels;
+    for (int64_t k = 0; k < pixels; ++k) to[k] = affine.scale * z[n * pixels + k] + affine.shift;
+  }
+}
+
 // One channel's parameters, what the forward pass saved of its statistics, and where the gradients go.
 struct ChannelGradient {
   const float *filter;

@@ -102,15 +102,8 @@ class Forward {
 
   // Depthwise convolution and BN of one channel.
   void Filter(Unit &u, const Padding &padding, int64_t c) {
-    const int64_t pixels = padding.plane().Pixels(2);
-    float *z = Scratch(2, e_.Batch() * pixels);
-    FilterChannel<2>(padding.plane(), e_.Batch(), u.weight + c * 9,
-                     [&](int64_t n, float *padded) { padding(n, c, padded); }, z);
-    const Affine map = u.norm.Train(c, u.outs, z, e_.Batch(), pixels, pixels);
-    for (int64_t n = 0; n < e_.Batch(); ++n) {
-      float *to = u.values + (n * u.outs + c) * pixels;
-      for (int64_t k = 0; k < pixels; ++k) to[k] = map.scale * z[n * pixels + k] + map.shift;
-    }
+    TrainFilter<2>(padding.plane(), e_.Batch(), u.outs, c, u.weight, u.norm,
+                   [&](int64_t n, float *padded) { padding(n, c, padded); }, u.values);
   }
 
   // All paths from branch j to smaller ones.
@@ -303,7 +296,7 @@ void FusionGradient(Tensors t) {
   Training exchange(t, n);
   exchange.TakeSaved(t);
   exchange.EachUnit([](Unit &u, int) {
-    for (int64_t c = 0; c < u.outs; ++c) u.maps[c] = u.norm.Saved(c, u.outs);
+    for (int64_t c = 0; c < u.outs; ++c) u.maps[c] = TrainedNorm(u.scale, u.shift, u.norm.saved, c, u.outs);
   });
   Training gradients = exchange;
   gradients.TakeResults(t), gradients.TakeInputs(t), t.End();

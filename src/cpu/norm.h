@@ -12,6 +12,12 @@ struct Affine {
   float scale, shift;
 };
 
+// BN of channel c as training applied it; `saved` (2, channels): mean, 1 / standard deviation.
+inline Affine TrainedNorm(const float *gamma, const float *beta, const float *saved, int64_t c, int64_t channels) {
+  const float scale = gamma[c] * saved[channels + c];
+  return {scale, beta[c] - saved[c] * scale};
+}
+
 // Sums over the planes of one channel: `planes` of `pixels` values, `step` floats apart.
 template <typename F>
 double SumPlanes(int64_t planes, int64_t pixels, const F &value) {
@@ -47,13 +53,7 @@ struct Norm {
       moving_mean[c] = keep * moving_mean[c] + (1 - keep) * mean;
       moving_variance[c] = keep * moving_variance[c] + (1 - keep) * unbiased;
     }
-    return Saved(c, channels);
-  }
-
-  // BN of channel c by the statistics that training saved.
-  Affine Saved(int64_t c, int64_t channels) const {
-    const float scale = gamma[c] * saved[channels + c];
-    return {scale, beta[c] - saved[c] * scale};
+    return TrainedNorm(gamma, beta, saved, c, channels);
   }
 };
 
