@@ -185,8 +185,7 @@ def _fast_fusion(library: Path, module: StageModule) -> FastBlock:
 
     def saved(*sizes: list[int]) -> int:
         batch, pixels = sizes[0][0], [height * width for *_, height, width in sizes[:n]]
-        return batch * sizes[0][1] * pixels[0] + sum((batch * pixels[level] + 2) * weight[0]
-                                                     for level, weight in zip(levels, sizes[n::3]))
+        return sum((batch * pixels[level] + 2) * weight[0] for level, weight in zip(levels, sizes[n::3]))
 
     return FastBlock(library, f'Fusion{n}', units, n, lambda *xs: [*xs], saved)
 
@@ -200,7 +199,7 @@ def _fast_weighting(library: Path, block: WeightingBlock) -> FastBlock:
     def saved(*sizes: list[int]) -> int:
         xs, (hidden, total), parameters = sizes[:n], sizes[n][:2], sizes[n + 6:]
         batch, pixels = xs[0][0], xs[-1][2] * xs[-1][3]
-        return ((3 * batch * pixels + 2) * total + (2 * batch * pixels + 2) * hidden
+        return ((2 * batch * pixels + 2) * total + (2 * batch * pixels + 2) * hidden
                 + sum(batch * bias1[0] + 2 * (batch + 1) * bias2[0]
                       for bias1, bias2 in zip(parameters[4::7], parameters[6::7])))
 

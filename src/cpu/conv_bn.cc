@@ -27,7 +27,8 @@ Images Convolved(const Images &x, int64_t channels) {
 template <int step>
 void DepthwiseTrain(Tensors t) {
   const Images in = t.Axes(0);
-  const Plane plane(in.height, in.width);
+  const Plane plane{in.height, in.width};
+  const Layout<step> layout(plane);
   const int64_t channels = in.channels;
   const float *x = t.TakeImages(in), *weight = t.Take({channels, 1, 3, 3});
   Norm norm = TakeNorm(t, channels);
@@ -35,8 +36,10 @@ void DepthwiseTrain(Tensors t) {
   norm.saved = t.Take({2, channels});
   t.End();
   Pool::Get().Run(channels, [&](int64_t c) {
-    TrainFilter<step>(plane, in.number, channels, c, weight, norm, [&](int64_t n, float *padded) {
-      plane.Pad(x + (n * channels + c) * plane.pixels(), padded);
+    float *laid = Scratch(0, layout.floats());
+    TrainFilter(layout, in.number, channels, c, weight, norm, [&](int64_t n) {
+      layout.Lay(x + (n * channels + c) * plane.pixels(), laid);
+      return laid;
     }, y);
   });
 }
@@ -44,8 +47,9 @@ void DepthwiseTrain(Tensors t) {
 template <int step>
 void DepthwiseGradient(Tensors t) {
   const Images in = t.Axes(0);
-  const Plane plane(in.height, in.width);
-  const int64_t channels = in.channels, pixels = plane.Pixels(step);
+  const Plane plane{in.height, in.width};
+  const Layout<step> layout(plane);
+  const int64_t channels = in.channels, pixels = plane.Stepped(step).pixels();
   const float *x = t.TakeImages(in), *weight = t.Take({channels, 1, 3, 3}), *gamma = t.Take({channels});
   t.Take({channels});  // beta has no say in it
   const float *saved = t.Take({2, channels}), *dy = t.TakeImages(Convolved<step>(in, channels));
@@ -55,9 +59,11 @@ void DepthwiseGradient(Tensors t) {
   Pool::Get().Run(channels, [&](int64_t c) {
     const ChannelGradient channel{weight + c * 9, gamma[c], saved[c], saved[channels + c], dweight + c * 9, dgamma + c,
                                   dbeta + c};
-    channel.Run<step>(
-        plane, in.number,
-        [&](int64_t n, float *padded) { plane.Pad(x + (n * channels + c) * plane.pixels(), padded); },
+    const LaidChannel<Layout<step>> laid(layout, in.number, [&](int64_t n, float *to) {
+      layout.Lay(x + (n * channels + c) * plane.pixels(), to);
+    });
+    channel.Run(
+        layout, in.number, laid,
         [&](int64_t n) { return std::make_pair(dy + (n * channels + c) * pixels, Affine{1, 0}); },
         [&](int64_t n) { return dx + (n * channels + c) * plane.pixels(); }, [](int64_t) {});
   });
@@ -70,7 +76,7 @@ void DepthwiseInference(Tensors t) {
   const Convolution c = TakeDepthwise(t, in.channels);
   float *y = t.TakeImages(Convolved<step>(in, in.channels));
   t.End();
-  Depthwise<step>(c, x, in.number, Plane(in.height, in.width), y);
+  Depthwise<step>(c, x, in.number, Plane{in.height, in.width}, y);
 }
 
 // Gives y, z (what goes into BN) and the statistics.

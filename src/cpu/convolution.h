@@ -27,14 +27,15 @@ inline void Pointwise(const Convolution &c, const float *x, Columns columns, boo
 // 3x3
 template <int step>
 void Depthwise(const Convolution &c, const float *x, int64_t images, const Plane &plane, float *y) {
-  const int64_t pixels = plane.Pixels(step);
+  const Layout<step> layout(plane);
+  const int64_t pixels = plane.Stepped(step).pixels();
   Pool::Get().Run(images * c.ins, [&](int64_t i) {
     const int64_t channel = i % c.ins;
     const float scale = c.scale[channel], shift = c.shift[channel];
     float *to = y + i * pixels;
-    FilterChannel<step>(plane, 1, c.weight + channel * 9, [&](int64_t, float *padded) {
-      plane.Pad(x + i * plane.pixels(), padded);
-    }, to);
+    float *laid = Scratch(0, layout.floats());
+    layout.Lay(x + i * plane.pixels(), laid);
+    layout.TapsOf(laid).Filter(c.weight + channel * 9, Scratch(1, layout.floats()), to);
     for (int64_t k = 0; k < pixels; ++k) to[k] = scale * to[k] + shift;
   });
 }

@@ -139,12 +139,12 @@ void DenseGradient(const float *x, const float *w, float *dx, float *dw, Columns
   const int64_t tiles = columns.tiles(), shares = std::min<int64_t>(tiles, 8);
   const int64_t wide = (ins + kTile - 1) / kTile, share = wide * outs * kTile;
   float *sums = Scratch(2, shares * share);
-  std::fill_n(sums, shares * share, 0.0f);
   Pool::Get().Run(shares, [&](int64_t s) {
     float *dz = Scratch(0, outs * kTile), *dx_tile = Scratch(1, ins * kTile);
     float *transposed = Scratch(3, wide * kTile * kTile);
     std::fill_n(transposed, wide * kTile * kTile, 0.0f);
-    for (int64_t t = tiles * s / shares; t < tiles * (s + 1) / shares; ++t) {
+    const int64_t first = tiles * s / shares;
+    for (int64_t t = first; t < tiles * (s + 1) / shares; ++t) {
       gradient(t, dz);
       MultiplyTile(w, 1, ins, ins, outs, dz, dx_tile);
       columns.Unpack<add>(dx_tile, ins, t, dx, [](int64_t, float v) { return v; });
@@ -154,18 +154,22 @@ void DenseGradient(const float *x, const float *w, float *dx, float *dw, Columns
         for (int64_t k = 0; k < kTile; ++k) to[k * kTile] = dx_tile[i * kTile + k];
       }
       for (int64_t b = 0; b < wide; ++b) {
-        MultiplyTile(dz, kTile, 1, outs, kTile, transposed + b * kTile * kTile, sums + s * share + b * outs * kTile, true);
+        MultiplyTile(dz, kTile, 1, outs, kTile, transposed + b * kTile * kTile, sums + s * share + b * outs * kTile,
+                     t > first);
       }
     }
   });
-  for (int64_t o = 0; o < outs; ++o) {
-    for (int64_t i = 0; i < ins; ++i) {
-      const float *at = sums + (i / kTile * outs + o) * kTile + i % kTile;
-      float sum = 0;
-      for (int64_t s = 0; s < shares; ++s) sum += at[s * share];
-      dw[o * ins + i] = sum;
+  Pool::Get().Run(wide, [&](int64_t b) {
+    const int64_t columns_left = std::min<int64_t>(kTile, ins - b * kTile);
+    for (int64_t o = 0; o < outs; ++o) {
+      float *to = dw + o * ins + b * kTile;
+      const float *from = sums + (b * outs + o) * kTile;
+      std::copy_n(from, columns_left, to);
+      for (int64_t s = 1; s < shares; ++s) {
+        for (int64_t i = 0; i < columns_left; ++i) to[i] += from[s * share + i];
+      }
     }
-  }
+  });
 }
 
 }  // namespace litehrnet

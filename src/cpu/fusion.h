@@ -64,7 +64,7 @@ struct Exchange {
 
   int64_t Pixels(int b) const { return axes[b].height * axes[b].width; }
   int64_t Size(int b) const { return axes[b].channels * Pixels(b); }  // of an image
-  Plane PlaneOf(int b) const { return Plane(axes[b].height, axes[b].width); }
+  Plane PlaneOf(int b) const { return {axes[b].height, axes[b].width}; }
   Columns ColumnsOf(int b) const { return {axes[b].number, Pixels(b)}; }
 };
 

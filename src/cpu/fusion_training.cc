@@ -9,10 +9,15 @@
 namespace litehrnet {
 namespace {
 
+// y (+)= factor * BN of a convolution's values, of one plane
+template <bool add = true>
+void AddNorm(const Unit &u, int64_t plane, int64_t c, int64_t pixels, float factor, float *y) {
+  const float *from = u.values + plane * pixels, scale = factor * u.maps[c].scale, shift = factor * u.maps[c].shift;
+  for (int64_t k = 0; k < pixels; ++k) y[k] = (add ? y[k] : 0) + scale * from[k] + shift;
+}
+
 // What training adds: BN's running statistics, and what is saved for the gradient.
 struct Training : Exchange {
-  float *first;  // what goes into output 0's ReLU, and into the paths from branch 0
-
   Training(Tensors &t, int branches) : Exchange(t, branches) {}
 
   void TakeStatistics(Tensors &t) {
@@ -27,7 +32,6 @@ struct Training : Exchange {
   void TakeSaved(Tensors &t) {
     TakeResults(t);
     Saved s = t.TakeSaved();
-    first = s.Take(Batch() * Size(0));
     EachUnit([&](Unit &u, int branch) {
       u.values = s.Take(Batch() * u.outs * Pixels(branch)), u.norm.saved = s.Take(2 * u.outs);
       u.norm.gamma = u.scale, u.norm.beta = u.shift;
@@ -37,8 +41,27 @@ struct Training : Exchange {
   }
 
   int64_t Batch() const { return axes[0].number; }
-  const float *Source(int j) const { return j == 0 ? first : x[j]; }
+
+  // One plane of what goes into output i's ReLU; of output 0's goes into the paths from branch 0, too.
+  void Sum(int i, int64_t plane, int64_t c, float *sum) const {
+    const int64_t pixels = Pixels(i), width = axes[i].width;
+    const float *from = x[i] + plane * pixels;
+    for (int64_t k = 0; k < pixels; ++k) sum[k] = i == 0 ? 2 * from[k] : from[k];
+    for (int j = 0; j < i; ++j) AddNorm(paths[i][j].back(), plane, c, pixels, j == 0 ? 2 : 1, sum);
+    float *row = Scratch(1, width + pixels), *low = nullptr, *next = row + width;
+    for (int j = n - 1; j > i; --j) {
+      const Images &size = axes[j];
+      AddNorm<false>(paths[i][j][0], plane, c, Pixels(j), 1, next);
+      if (low) AddEnlarged(next, low, size.height, size.width, 2, 1, row, next);
+      low = next, next += Pixels(j);
+    }
+    if (low) AddEnlarged(sum, low, axes[i].height, width, 2, 1, row, sum);
+  }
 };
+
+void Relu(const float *values, int64_t count, float *to) {
+  for (int64_t k = 0; k < count; ++k) to[k] = values[k] < 0 ? 0 : values[k];
+}
 
 // work(plane, channel) for each plane of a branch.
 template <typename F>
@@ -46,34 +69,38 @@ void EachPlane(const Images &axes, const F &work) {
   Pool::Get().Run(axes.number * axes.channels, [&](int64_t i) { work(i, i % axes.channels); });
 }
 
-// Pads the planes that a path's k-th convolution, a depthwise one, reads: of a branch, or of BN and ReLU of the one before.
-class Padding {
+// What a path's k-th convolution, a depthwise one, reads: BN and ReLU of the convolution before; the first of all paths
+// from a branch read that branch, from branch 0 the sum of output 0: made again, it takes less memory and no longer.
+class Source {
  public:
-  Padding(const Training &e, int i, int j, size_t k)
-      : plane_(e.PlaneOf(j + static_cast<int>(k) / 2)), channels_(e.axes[j].channels),
-        unit_(k ? &e.paths[i][j][k - 1] : nullptr), x_(k ? unit_->values : e.Source(j)) {}
+  Source(const Training &e, int i, int j, size_t k)
+      : e_(e), j_(j), unit_(k ? &e.paths[i][j][k - 1] : nullptr), layout_(e.PlaneOf(j + static_cast<int>(k) / 2)) {}
 
-  void operator()(int64_t image, int64_t channel, float *padded) const {
-    const float *from = x_ + (image * channels_ + channel) * plane_.pixels();
-    if (unit_) {
-      float *active = Scratch(4, plane_.pixels());
-      const Affine map = unit_->maps[channel];
-      for (int64_t k = 0; k < plane_.pixels(); ++k) {
-        const float v = map.scale * from[k] + map.shift;
-        active[k] = v < 0 ? 0 : v;
+  // y: takes a branch's tensor after ReLU, unless it is null.
+  LaidChannel<Phases> Lay(int64_t c, float *y = nullptr) const {
+    const int64_t pixels = layout_.plane.pixels();
+    float *made = Scratch(4, pixels);
+    return {layout_, e_.Batch(), [&](int64_t image, float *to) {
+      const int64_t plane = image * e_.axes[j_].channels + c;
+      if (unit_) {
+        AddNorm<false>(*unit_, plane, c, pixels, 1, made);
+        Relu(made, pixels, made);
+      } else if (j_ == 0) {
+        e_.Sum(0, plane, c, made);
       }
-      from = active;
-    }
-    plane_.Pad(from, padded);
+      const float *from = unit_ || j_ == 0 ? made : e_.x[j_] + plane * pixels;
+      layout_.Lay(from, to);
+      if (y) Relu(from, pixels, y + plane * pixels);
+    }};
   }
 
-  const Plane &plane() const { return plane_; }
+  const Phases &layout() const { return layout_; }
 
  private:
-  Plane plane_;
-  int64_t channels_;
+  const Training &e_;
+  int j_;
   const Unit *unit_;
-  const float *x_;
+  Phases layout_;
 };
 
 class Forward {
@@ -84,7 +111,6 @@ class Forward {
     for (int i = 0; i < e_.n; ++i) {
       for (int j = i + 1; j < e_.n; ++j) Mix(e_.paths[i][j][0], e_.x[j], j);
     }
-    Add(0);
     for (int j = 0; j + 1 < e_.n; ++j) Down(j);
     for (int i = 1; i < e_.n; ++i) Add(i);
   }
@@ -101,53 +127,35 @@ class Forward {
   }
 
   // Depthwise convolution and BN of one channel.
-  void Filter(Unit &u, const Padding &padding, int64_t c) {
-    TrainFilter<2>(padding.plane(), e_.Batch(), u.outs, c, u.weight, u.norm,
-                   [&](int64_t n, float *padded) { padding(n, c, padded); }, u.values);
+  void Filter(Unit &u, const Source &source, const LaidChannel<Phases> &laid, int64_t c) {
+    TrainFilter(source.layout(), e_.Batch(), u.outs, c, u.weight, u.norm, laid, u.values);
   }
 
-  // All paths from branch j to smaller ones.
+  // All paths from branch j to smaller ones; output 0.
   void Down(int j) {
+    const Source branch(e_, j + 1, j, 0);
     Pool::Get().Run(e_.axes[j].channels, [&](int64_t c) {
-      for (int i = j + 1; i < e_.n; ++i) Filter(e_.paths[i][j][0], Padding(e_, i, j, 0), c);
+      const auto laid = branch.Lay(c, j == 0 ? e_.y[0] : nullptr);
+      for (int i = j + 1; i < e_.n; ++i) Filter(e_.paths[i][j][0], branch, laid, c);
     });
     for (int i = j + 1; i < e_.n; ++i) {
       auto &path = e_.paths[i][j];
       for (size_t k = 1; k < path.size(); k += 2) {
         if (k > 1) {
-          const Padding padding(e_, i, j, k - 1);
-          Pool::Get().Run(path[k - 1].outs, [&](int64_t c) { Filter(path[k - 1], padding, c); });
+          const Source source(e_, i, j, k - 1);
+          Pool::Get().Run(path[k - 1].outs, [&](int64_t c) { Filter(path[k - 1], source, source.Lay(c), c); });
         }
         Mix(path[k], path[k - 1].values, j + 1 + static_cast<int>(k) / 2);
       }
     }
   }
 
-  // y (+)= factor * BN of a path's last values
-  static void AddPath(const Unit &u, int64_t plane, int64_t c, int64_t pixels, float factor, float *y) {
-    const float *from = u.values + plane * pixels, scale = factor * u.maps[c].scale, shift = factor * u.maps[c].shift;
-    for (int64_t k = 0; k < pixels; ++k) y[k] += scale * from[k] + shift;
-  }
-
-  // Output i.
   void Add(int i) {
     const int64_t pixels = e_.Pixels(i);
     EachPlane(e_.axes[i], [&](int64_t plane, int64_t c) {
-      float *y = (i == 0 ? e_.first : e_.y[i]) + plane * pixels, *row = Scratch(0, e_.axes[i].width);
-      const float *x = e_.x[i] + plane * pixels;
-      for (int64_t k = 0; k < pixels; ++k) y[k] = i == 0 ? 2 * x[k] : x[k];
-      for (int j = 0; j < i; ++j) AddPath(e_.paths[i][j].back(), plane, c, pixels, j == 0 ? 2 : 1, y);
-      float *low = nullptr;
-      for (int j = e_.n - 1; j > i; --j) {
-        float *sum = Scratch(1 + j % 2, e_.Pixels(j));
-        std::fill_n(sum, e_.Pixels(j), 0.0f);
-        AddPath(e_.paths[i][j][0], plane, c, e_.Pixels(j), 1, sum);
-        if (low) AddEnlarged(sum, low, e_.axes[j].height, e_.axes[j].width, 2, 1, row, sum);
-        low = sum;
-      }
-      if (low) AddEnlarged(y, low, e_.axes[i].height, e_.axes[i].width, 2, 1, row, y);
-      float *active = e_.y[i] + plane * pixels;
-      for (int64_t k = 0; k < pixels; ++k) active[k] = y[k] < 0 ? 0 : y[k];
+      float *y = e_.y[i] + plane * pixels;
+      e_.Sum(i, plane, c, y);
+      Relu(y, pixels, y);
     });
   }
 
@@ -209,17 +217,14 @@ class Backward {
 
   // Of one channel of a path's k-th convolution, a depthwise one; see ChannelGradient::Run.
   template <typename Target, typename After>
-  void FilterGradient(int i, int j, size_t k, int64_t c, const float *dy, const Target &dx, const After &after) const {
+  void FilterGradient(int i, int j, size_t k, const Phases &layout, const LaidChannel<Phases> &laid, int64_t c,
+                      const float *dy, const Target &dx, const After &after) const {
     const Unit &u = e_.paths[i][j][k], &d = d_.paths[i][j][k];
-    const Padding padding(e_, i, j, k);
     const ChannelGradient channel{u.weight + c * 9, u.scale[c], u.norm.saved[c], u.norm.saved[u.outs + c],
                                   d.weight + c * 9, d.scale + c, d.shift + c};
-    channel.Run<2>(
-        padding.plane(), e_.Batch(), [&](int64_t n, float *padded) { padding(n, c, padded); },
-        [&](int64_t n) {
-          return std::make_pair(dy + (n * u.outs + c) * padding.plane().Pixels(2), Affine{1, 0});
-        },
-        dx, after);
+    channel.Run(layout, e_.Batch(), laid, [&](int64_t n) {
+      return std::make_pair(dy + (n * u.outs + c) * layout.out.pixels(), Affine{1, 0});
+    }, dx, after);
   }
 
   // From the sum of output i back along the path from branch j to what its first convolution gave. `between` holds a
@@ -236,8 +241,9 @@ class Backward {
         MixGradient<false, false>(path[k], d[k], b, dy, path[k - 1].values, dx);
       }
       if (k == 1) return;
+      const Source source(e_, i, j, k - 1);
       Pool::Get().Run(path[k - 1].outs, [&](int64_t c) {
-        FilterGradient(i, j, k - 1, c, dx, [&](int64_t n) {
+        FilterGradient(i, j, k - 1, source.layout(), source.Lay(c), c, dx, [&](int64_t n) {
           return between + (n * path[k - 1].outs + c) * e_.Pixels(b - 1);
         }, [](int64_t) {});
       });
@@ -250,10 +256,12 @@ class Backward {
     const int64_t size = Floats(j, j + 1), channels = e_.axes[j].channels, pixels = e_.Pixels(j);
     float *filtered = Scratch(6, (e_.n - j + 1) * size);
     for (int i = j + 1; i < e_.n; ++i) Back(i, j, filtered + (i - j - 1) * size, filtered + (e_.n - j - 1) * size);
+    const Source branch(e_, j + 1, j, 0);
     Pool::Get().Run(channels, [&](int64_t c) {
+      const auto laid = branch.Lay(c);
       float *dx = Scratch(4, pixels);
       for (int i = j + 1; i < e_.n; ++i) {
-        FilterGradient(i, j, 0, c, filtered + (i - j - 1) * size, [&](int64_t) { return dx; }, [&](int64_t n) {
+        FilterGradient(i, j, 0, branch.layout(), laid, c, filtered + (i - j - 1) * size, [&](int64_t) { return dx; }, [&](int64_t n) {
           float *to = d_.x[j] + (n * channels + c) * pixels;
           for (int64_t k = 0; k < pixels; ++k) to[k] += dx[k];
         });

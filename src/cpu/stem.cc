@@ -8,20 +8,21 @@ namespace litehrnet {
 namespace {
 
 // 3x3 convolution of an image, stride 2, then ReLU.
-void ConvolveBy2(const Convolution &c, const float *x, const Plane &plane, float *padded, float *y) {
-  const int64_t width = (plane.width + 1) / 2, taps = 9 * c.ins;
-  plane.Clear(padded, c.ins);
-  for (int64_t i = 0; i < c.ins; ++i) plane.Pad(x + i * plane.pixels(), padded + i * plane.padded());
-  const Columns columns{1, plane.Pixels(2)};
+void ConvolveBy2(const Convolution &c, const float *x, const Phases &layout, float *laid, float *y) {
+  const int64_t width = layout.out.width, taps = 9 * c.ins;
+  std::vector<Taps> inputs;
+  for (int64_t i = 0; i < c.ins; ++i, laid += layout.floats()) {
+    layout.Lay(x + i * layout.plane.pixels(), laid);
+    inputs.push_back(layout.TapsOf(laid));
+  }
+  const Columns columns{1, layout.out.pixels()};
   DenseTiles([&](int64_t t, float *tile) {
     const int64_t first = t * kTile, end = std::min(first + kTile, columns.pixels);
     if (end < first + kTile) std::fill_n(tile, taps * kTile, 0.0f);
     for (int64_t p = first; p < end;) {
       const int64_t row = p / width, column = p % width, length = std::min(width - column, end - p);
       for (int64_t k = 0; k < taps; ++k) {
-        const float *from = padded + k / 9 * plane.padded() + (2 * row + k / 3 % 3) * plane.stride + 2 * column + k % 3;
-        float *to = tile + k * kTile + p - first;
-        for (int64_t i = 0; i < length; ++i) to[i] = from[2 * i];
+        std::copy_n(inputs[k / 9].at[k % 9] + row * layout.stride + column, length, tile + k * kTile + p - first);
       }
       p += length;
     }
@@ -33,8 +34,9 @@ void ConvolveBy2(const Convolution &c, const float *x, const Plane &plane, float
 void StemInference(Tensors t) {
   const Images in = t.Axes(0);
   const int64_t channels = t.Axis(1, 0), half = channels / 2;
-  const Plane large(in.height, in.width), middle((in.height + 1) / 2, (in.width + 1) / 2);
-  const int64_t pixels = middle.Pixels(2);
+  const Phases large(Plane{in.height, in.width});
+  const Plane middle = large.out;
+  const int64_t pixels = middle.Stepped(2).pixels();
   const float *x = t.TakeImages(in);
   const Convolution first = TakeDense(t, in.channels, channels, 3), filter = TakeDepthwise(t, half);
   const Convolution project = TakeDense(t, half, half), expand = TakeDense(t, half, channels);
@@ -42,10 +44,10 @@ void StemInference(Tensors t) {
   float *y = t.TakeImages({in.number, channels, (in.height + 3) / 4, (in.width + 3) / 4});
   t.End();
   EachImage(in.number, [&](int64_t n) {
-    float *all = Scratch(5, in.channels * large.padded()), *before = Scratch(6, 2 * channels * middle.pixels());
+    float *all = Scratch(5, in.channels * large.floats()), *before = Scratch(6, 2 * channels * middle.pixels());
     float *expanded = before + channels * middle.pixels(), *filtered = Scratch(7, 2 * channels * pixels);
     float *halves = filtered + channels * pixels;
-    ConvolveBy2(first, x + n * in.channels * large.pixels(), large, all, before);
+    ConvolveBy2(first, x + n * in.channels * large.plane.pixels(), large, all, before);
     Depthwise<2>(filter, before, 1, middle, filtered);
     Pointwise(project, filtered, {1, pixels}, true, halves);
     Pointwise(expand, before + half * middle.pixels(), {1, middle.pixels()}, true, expanded);

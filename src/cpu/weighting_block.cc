@@ -20,6 +20,7 @@ struct Unit {
 };
 
 struct Branch {
+  Padded layout;
   Plane plane;
   int64_t channels, hidden, offset, factor;  // C_b, h_b, first of the T channels, enlargement of the smallest branch
   float *x;                                  // (N, 2 C_b, H_b, W_b)
@@ -45,7 +46,8 @@ struct Block {
     batch = smallest.number, low = {batch, smallest.height * smallest.width}, hidden = t.Axis(n, 0);
     for (int b = 0; b < n; ++b) {
       const int64_t channels = t.Axis(b, 1) / 2, factor = int64_t{1} << (n - 1 - b);
-      branches.push_back({Plane(factor * smallest.height, factor * smallest.width), channels, 0, total, factor});
+      const Plane plane{factor * smallest.height, factor * smallest.width};
+      branches.push_back({Padded(plane), plane, channels, 0, total, factor});
       for (int64_t c = 0; c < channels; ++c) tasks.push_back({b, c});
       total += channels;
     }
@@ -71,7 +73,7 @@ struct Block {
   void TakeSaved(Tensors &t) {
     Saved s = t.TakeSaved();
     const int64_t wide = batch * total * low.pixels, narrow = batch * hidden * low.pixels;
-    pooled = s.Take(wide), z1 = s.Take(narrow), a1 = s.Take(narrow), z2 = s.Take(wide), weight = s.Take(wide);
+    pooled = s.Take(wide), z1 = s.Take(narrow), a1 = s.Take(narrow), z2 = s.Take(wide);
     statistics1 = s.Take(2 * hidden), statistics2 = s.Take(2 * total);
     for (Branch &b : branches) {
       b.statistics = s.Take(2 * b.channels), b.means = s.Take(batch * b.channels);
@@ -105,10 +107,10 @@ struct Block {
   static int64_t Odd(const Branch &b, int64_t n, int64_t c) { return FirstHalf(b, n, 2 * c + 1); }
   int64_t Low(const Branch &b, int64_t n, int64_t c) const { return (n * total + b.offset + c) * low.pixels; }
 
-  // Pads image n's second half, weighted by what cross-resolution weighting gave.
-  void Pad(const Branch &b, int64_t n, int64_t c, float *padded) const {
+  // Lays out image n's second half, weighted by what cross-resolution weighting gave.
+  void Lay(const Branch &b, int64_t n, int64_t c, float *laid) const {
     float *row = Scratch(4, b.plane.width);
-    b.plane.PadWeighted(b.x + SecondHalf(b, n, c), weight + Low(b, n, c), b.factor, row, padded);
+    b.layout.LayWeighted(b.x + SecondHalf(b, n, c), weight + Low(b, n, c), b.factor, row, laid);
   }
 };
 
@@ -146,9 +148,11 @@ template <typename F>
 void FilterBranches(const Block &g, const F &affine) {
   g.Each([&](const Branch &b, int64_t c) {
     const int64_t pixels = b.plane.pixels();
-    float *z = Scratch(2, g.batch * pixels);
-    FilterChannel<1>(b.plane, g.batch, b.filter.weight + c * 9,
-                     [&](int64_t n, float *padded) { g.Pad(b, n, c, padded); }, z);
+    float *z = Scratch(2, g.batch * pixels), *laid = Scratch(0, b.layout.floats());
+    FilterChannel(b.layout, g.batch, b.filter.weight + c * 9, [&](int64_t n) {
+      g.Lay(b, n, c, laid);
+      return laid;
+    }, z);
     const Affine a = affine(b, c, z);
     for (int64_t n = 0; n < g.batch; ++n) {
       float *to = b.y + g.Odd(b, n, c), sum = 0;
@@ -208,6 +212,7 @@ void WeightingTrain(Tensors t) {
   for (const Branch &b : g.branches) norms.push_back(take_norm(b.filter, b.channels));
   const float *momentum = t.Take({n + 2});
   g.TakeResults(t), g.TakeSaved(t), t.End();
+  g.weight = Scratch(7, g.low.images * g.low.pixels * g.total);  // made again for the gradient
   norms[0].saved = g.statistics1, norms[1].saved = g.statistics2;
   for (int b = 0; b < n; ++b) norms[b + 2].saved = g.branches[b].statistics;
   for (Norm &norm : norms) norm.momentum = momentum++;
@@ -306,8 +311,8 @@ void FilterGradient(const Block &g, const Block &dg, const Branch &b, const Bran
   const ChannelGradient channel{b.filter.weight + c * 9, b.filter.gamma[c], b.statistics[c],
                                 b.statistics[b.channels + c], d.filter.weight + c * 9, d.filter.gamma + c,
                                 d.filter.beta + c};
-  channel.Run<1>(
-      b.plane, g.batch, [&](int64_t n, float *padded) { g.Pad(b, n, c, padded); },
+  channel.Run(
+      b.layout, g.batch, LaidChannel<Padded>(b.layout, g.batch, [&](int64_t n, float *to) { g.Lay(b, n, c, to); }),
       [&](int64_t n) {
         const int64_t i = n * b.channels + c;
         return std::make_pair(d.y + g.Odd(b, n, c), Affine{b.gates[i], d.gates[i] / static_cast<float>(pixels)});
@@ -328,7 +333,14 @@ void WeightingGradient(Tensors t) {
   Block dg = g;  // from here on the gradients, each in the place of its tensor
   dg.TakeResults(t), dg.TakeInputs(t), t.End();
   const int64_t low = g.batch * g.low.pixels;
-  dg.weight = dg.pooled = Scratch(6, low * g.total), dg.a1 = Scratch(7, low * g.hidden);
+  g.weight = Scratch(6, 2 * low * g.total), dg.a1 = Scratch(7, low * g.hidden);
+  dg.weight = dg.pooled = g.weight + low * g.total;
+  Pool::Get().Run(g.batch * g.total, [&](int64_t i) {
+    const Affine norm = TrainedNorm(g.cross[1].gamma, g.cross[1].beta, g.statistics2, i % g.total, g.total);
+    float *to = g.weight + i * g.low.pixels;
+    for (int64_t k = 0; k < g.low.pixels; ++k) to[k] = norm.scale * g.z2[i * g.low.pixels + k] + norm.shift;
+    Sigmoid(to, g.low.pixels);
+  });
   std::vector<float> gates(g.batch * g.total);
   for (Branch &d : dg.branches) d.gates = gates.data() + g.batch * d.offset;
 
@@ -348,7 +360,9 @@ void WeightingGradient(Tensors t) {
   each([&](const Branch &b, const Branch &d, int64_t c) { FilterGradient(g, dg, b, d, c); });
 
   // Cross-resolution weighting
-  for (int64_t k = 0; k < low * g.total; ++k) dg.weight[k] *= g.weight[k] * (1 - g.weight[k]);
+  Pool::Get().Run(g.batch * g.total, [&](int64_t i) {
+    for (int64_t k = i * g.low.pixels; k < (i + 1) * g.low.pixels; ++k) dg.weight[k] *= g.weight[k] * (1 - g.weight[k]);
+  });
   const ActivatedNormGradient<false> norm2(g.low, g.total, dg.weight, g.cross[1].gamma, g.cross[1].beta, g.z2,
                                            g.statistics2, dg.cross[1].gamma, dg.cross[1].beta);
   DenseGradient(g.a1, g.cross[1].weight, dg.a1, dg.cross[1].weight, g.low, g.hidden, g.total,

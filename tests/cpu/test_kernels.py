@@ -73,7 +73,7 @@ def shapes_of_weighting(name: str, n: int) -> tuple[list[tuple], list[tuple]]:
     cross = [(hidden, total, 1, 1), (hidden,), (hidden,), (total, hidden, 1, 1), (total,), (total,)]
     own = [shape for c in halves for shape in ((c, 1, 3, 3), (c,), (c,), (2, c, 1, 1), (2,), (c, 2, 1, 1), (c,))]
     running = [shape for c in (hidden, total, *halves) for shape in ((c,), (c,))] + [(n + 2,)]
-    saved = [(2 * p * (3 * total + 2 * hidden) + 2 * hidden + 2 * total + sum(6 * c + 4 for c in halves),)]
+    saved = [(2 * p * (2 * total + 2 * hidden) + 2 * hidden + 2 * total + sum(6 * c + 4 for c in halves),)]
     inputs = xs + cross + own
     return {'Train': (inputs + running, xs + saved), 'Inference': (inputs, xs),
             'Gradient': (inputs + xs + saved + xs, inputs)}[name]
@@ -90,7 +90,7 @@ def shapes_of_fusion(name: str, n: int) -> tuple[list[tuple], list[tuple]]:
             units += [((outs, ins, 1, 1), j)] * (j > i)
     parameters = [shape for (outs, *kernel), _ in units for shape in ((outs, *kernel), (outs,), (outs,))]
     running = [(outs,) for (outs, *_), _ in units for _ in range(2)] + [(len(units),)]
-    saved = [(np.prod(xs[0]) + sum(2 * outs * np.prod(xs[level][2:]) + 2 * outs for (outs, *_), level in units),)]
+    saved = [(sum(2 * outs * np.prod(xs[level][2:]) + 2 * outs for (outs, *_), level in units),)]
     inputs = xs + parameters
     return {'Train': (inputs + running, xs + saved), 'Inference': (inputs, xs),
             'Gradient': (inputs + xs + saved + xs, inputs)}[name]
