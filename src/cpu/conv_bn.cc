@@ -49,7 +49,7 @@ void DepthwiseGradient(Tensors t) {
   const Images in = t.Axes(0);
   const Plane plane{in.height, in.width};
   const Layout<step> layout(plane);
-  const int64_t channels = in.channels, pixels = plane.Stepped(step).pixels();
+  const int64_t channels = in.channels, pixels = layout.pixels();
   const float *x = t.TakeImages(in), *weight = t.Take({channels, 1, 3, 3}), *gamma = t.Take({channels});
   t.Take({channels});  // beta has no say in it
   const float *saved = t.Take({2, channels}), *dy = t.TakeImages(Convolved<step>(in, channels));
@@ -63,7 +63,7 @@ void DepthwiseGradient(Tensors t) {
       layout.Lay(x + (n * channels + c) * plane.pixels(), to);
     });
     channel.Run(
-        layout, in.number, laid,
+        laid, in.number,
         [&](int64_t n) { return std::make_pair(dy + (n * channels + c) * pixels, Affine{1, 0}); },
         [&](int64_t n) { return dx + (n * channels + c) * plane.pixels(); }, [](int64_t) {});
   });

@@ -28,7 +28,7 @@ inline void Pointwise(const Convolution &c, const float *x, Columns columns, boo
 template <int step>
 void Depthwise(const Convolution &c, const float *x, int64_t images, const Plane &plane, float *y) {
   const Layout<step> layout(plane);
-  const int64_t pixels = plane.Stepped(step).pixels();
+  const int64_t pixels = layout.pixels();
   Pool::Get().Run(images * c.ins, [&](int64_t i) {
     const int64_t channel = i % c.ins;
     const float scale = c.scale[channel], shift = c.shift[channel];

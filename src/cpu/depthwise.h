@@ -11,8 +11,7 @@ template <typename Layout, typename Laid>
 void FilterChannel(const Layout &layout, int64_t batch, const float *filter, const Laid &laid, float *z) {
   float *wide = Scratch(1, layout.floats());
   for (int64_t n = 0; n < batch; ++n) {
-    const Taps taps = layout.TapsOf(laid(n));
-    taps.Filter(filter, wide, z + n * taps.out.pixels());
+    layout.TapsOf(laid(n)).Filter(filter, wide, z + n * layout.pixels());
   }
 }
 
@@ -20,7 +19,7 @@ void FilterChannel(const Layout &layout, int64_t batch, const float *filter, con
 template <typename Layout, typename Laid>
 void TrainFilter(const Layout &layout, int64_t batch, int64_t channels, int64_t c, const float *weight, const Norm &norm,
                  const Laid &laid, float *y) {
-  const int64_t pixels = layout.TapsOf(nullptr).out.pixels();
+  const int64_t pixels = layout.pixels();
   float *z = Scratch(2, batch * pixels);
   FilterChannel(layout, batch, weight + c * 9, laid, z);
   const Affine affine = norm.Train(c, channels, z, batch, pixels, pixels);
@@ -36,14 +35,15 @@ class LaidChannel {
  public:
   template <typename Lay>
   LaidChannel(const Layout &layout, int64_t batch, const Lay &lay)
-      : floats_(layout.floats()), laid_(Scratch(0, batch * floats_)) {
-    for (int64_t n = 0; n < batch; ++n) lay(n, laid_ + n * floats_);
+      : layout_(layout), laid_(Scratch(0, batch * layout.floats())) {
+    for (int64_t n = 0; n < batch; ++n) lay(n, laid_ + n * layout.floats());
   }
 
-  const float *operator()(int64_t n) const { return laid_ + n * floats_; }
+  const Layout &layout() const { return layout_; }
+  const float *operator()(int64_t n) const { return laid_ + n * layout_.floats(); }
 
  private:
-  int64_t floats_;
+  Layout layout_;
   float *laid_;
 };
 
@@ -56,9 +56,10 @@ struct ChannelGradient {
   // dy(n) is the output's gradient as (values, affine map of them); dx(n) the plane that takes that of what was laid out;
   // after(n) is called when it has.
   template <typename Layout, typename Gradient, typename Target, typename After>
-  void Run(const Layout &layout, int64_t batch, const LaidChannel<Layout> &laid, const Gradient &dy, const Target &dx,
+  void Run(const LaidChannel<Layout> &laid, int64_t batch, const Gradient &dy, const Target &dx,
            const After &after) const {
-    const int64_t pixels = layout.TapsOf(nullptr).out.pixels();
+    const Layout &layout = laid.layout();
+    const int64_t pixels = layout.pixels();
     float *wide = Scratch(1, layout.floats()), *z = Scratch(2, batch * pixels), *buffer = Scratch(3, layout.floats());
     double sum_dy = 0, sum_dy_centred = 0;
     for (int64_t n = 0; n < batch; ++n) {

@@ -94,8 +94,6 @@ class Source {
     }};
   }
 
-  const Phases &layout() const { return layout_; }
-
  private:
   const Training &e_;
   int j_;
@@ -127,8 +125,8 @@ class Forward {
   }
 
   // Depthwise convolution and BN of one channel.
-  void Filter(Unit &u, const Source &source, const LaidChannel<Phases> &laid, int64_t c) {
-    TrainFilter(source.layout(), e_.Batch(), u.outs, c, u.weight, u.norm, laid, u.values);
+  void Filter(Unit &u, const LaidChannel<Phases> &laid, int64_t c) {
+    TrainFilter(laid.layout(), e_.Batch(), u.outs, c, u.weight, u.norm, laid, u.values);
   }
 
   // All paths from branch j to smaller ones; output 0.
@@ -136,14 +134,14 @@ class Forward {
     const Source branch(e_, j + 1, j, 0);
     Pool::Get().Run(e_.axes[j].channels, [&](int64_t c) {
       const auto laid = branch.Lay(c, j == 0 ? e_.y[0] : nullptr);
-      for (int i = j + 1; i < e_.n; ++i) Filter(e_.paths[i][j][0], branch, laid, c);
+      for (int i = j + 1; i < e_.n; ++i) Filter(e_.paths[i][j][0], laid, c);
     });
     for (int i = j + 1; i < e_.n; ++i) {
       auto &path = e_.paths[i][j];
       for (size_t k = 1; k < path.size(); k += 2) {
         if (k > 1) {
           const Source source(e_, i, j, k - 1);
-          Pool::Get().Run(path[k - 1].outs, [&](int64_t c) { Filter(path[k - 1], source, source.Lay(c), c); });
+          Pool::Get().Run(path[k - 1].outs, [&](int64_t c) { Filter(path[k - 1], source.Lay(c), c); });
         }
         Mix(path[k], path[k - 1].values, j + 1 + static_cast<int>(k) / 2);
       }
@@ -217,13 +215,13 @@ class Backward {
 
   // Of one channel of a path's k-th convolution, a depthwise one; see ChannelGradient::Run.
   template <typename Target, typename After>
-  void FilterGradient(int i, int j, size_t k, const Phases &layout, const LaidChannel<Phases> &laid, int64_t c,
-                      const float *dy, const Target &dx, const After &after) const {
+  void FilterGradient(int i, int j, size_t k, const LaidChannel<Phases> &laid, int64_t c, const float *dy,
+                      const Target &dx, const After &after) const {
     const Unit &u = e_.paths[i][j][k], &d = d_.paths[i][j][k];
     const ChannelGradient channel{u.weight + c * 9, u.scale[c], u.norm.saved[c], u.norm.saved[u.outs + c],
                                   d.weight + c * 9, d.scale + c, d.shift + c};
-    channel.Run(layout, e_.Batch(), laid, [&](int64_t n) {
-      return std::make_pair(dy + (n * u.outs + c) * layout.out.pixels(), Affine{1, 0});
+    channel.Run(laid, e_.Batch(), [&](int64_t n) {
+      return std::make_pair(dy + (n * u.outs + c) * laid.layout().pixels(), Affine{1, 0});
     }, dx, after);
   }
 
@@ -243,7 +241,7 @@ class Backward {
       if (k == 1) return;
       const Source source(e_, i, j, k - 1);
       Pool::Get().Run(path[k - 1].outs, [&](int64_t c) {
-        FilterGradient(i, j, k - 1, source.layout(), source.Lay(c), c, dx, [&](int64_t n) {
+        FilterGradient(i, j, k - 1, source.Lay(c), c, dx, [&](int64_t n) {
           return between + (n * path[k - 1].outs + c) * e_.Pixels(b - 1);
         }, [](int64_t) {});
       });
@@ -261,7 +259,7 @@ class Backward {
       const auto laid = branch.Lay(c);
       float *dx = Scratch(4, pixels);
       for (int i = j + 1; i < e_.n; ++i) {
-        FilterGradient(i, j, 0, branch.layout(), laid, c, filtered + (i - j - 1) * size, [&](int64_t) { return dx; }, [&](int64_t n) {
+        FilterGradient(i, j, 0, laid, c, filtered + (i - j - 1) * size, [&](int64_t) { return dx; }, [&](int64_t n) {
           float *to = d_.x[j] + (n * channels + c) * pixels;
           for (int64_t k = 0; k < pixels; ++k) to[k] += dx[k];
         });

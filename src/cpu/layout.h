@@ -59,6 +59,7 @@ struct Padded {
 
   explicit Padded(const Plane &p) : plane(p), stride(p.width + 2) {}
 
+  int64_t pixels() const { return plane.pixels(); }  // of the output
   int64_t floats() const { return (plane.height + 2) * stride + kTail; }
 
   void Lay(const float *from, float *to) const {
@@ -104,6 +105,7 @@ struct Phases {
 
   explicit Phases(const Plane &p) : plane(p), out(p.Stepped(2)), stride(out.width + 1), size((out.height + 1) * stride) {}
 
+  int64_t pixels() const { return out.pixels(); }  // of the output
   int64_t floats() const { return 4 * size + kTail; }
 
   void Lay(const float *from, float *to) const {

@@ -15,7 +15,7 @@ void ConvolveBy2(const Convolution &c, const float *x, const Phases &layout, flo
     layout.Lay(x + i * layout.plane.pixels(), laid);
     inputs.push_back(layout.TapsOf(laid));
   }
-  const Columns columns{1, layout.out.pixels()};
+  const Columns columns{1, layout.pixels()};
   DenseTiles([&](int64_t t, float *tile) {
     const int64_t first = t * kTile, end = std::min(first + kTile, columns.pixels);
     if (end < first + kTile) std::fill_n(tile, taps * kTile, 0.0f);

@@ -20,7 +20,6 @@ struct Unit {
 };
 
 struct Branch {
-  Padded layout;
   Plane plane;
   int64_t channels, hidden, offset, factor;  // C_b, h_b, first of the T channels, enlargement of the smallest branch
   float *x;                                  // (N, 2 C_b, H_b, W_b)
@@ -46,8 +45,7 @@ struct Block {
     batch = smallest.number, low = {batch, smallest.height * smallest.width}, hidden = t.Axis(n, 0);
     for (int b = 0; b < n; ++b) {
       const int64_t channels = t.Axis(b, 1) / 2, factor = int64_t{1} << (n - 1 - b);
-      const Plane plane{factor * smallest.height, factor * smallest.width};
-      branches.push_back({Padded(plane), plane, channels, 0, total, factor});
+      branches.push_back({{factor * smallest.height, factor * smallest.width}, channels, 0, total, factor});
       for (int64_t c = 0; c < channels; ++c) tasks.push_back({b, c});
       total += channels;
     }
@@ -110,7 +108,7 @@ struct Block {
   // Lays out image n's second half, weighted by what cross-resolution weighting gave.
   void Lay(const Branch &b, int64_t n, int64_t c, float *laid) const {
     float *row = Scratch(4, b.plane.width);
-    b.layout.LayWeighted(b.x + SecondHalf(b, n, c), weight + Low(b, n, c), b.factor, row, laid);
+    Padded(b.plane).LayWeighted(b.x + SecondHalf(b, n, c), weight + Low(b, n, c), b.factor, row, laid);
   }
 };
 
@@ -148,8 +146,9 @@ template <typename F>
 void FilterBranches(const Block &g, const F &affine) {
   g.Each([&](const Branch &b, int64_t c) {
     const int64_t pixels = b.plane.pixels();
-    float *z = Scratch(2, g.batch * pixels), *laid = Scratch(0, b.layout.floats());
-    FilterChannel(b.layout, g.batch, b.filter.weight + c * 9, [&](int64_t n) {
+    const Padded layout(b.plane);
+    float *z = Scratch(2, g.batch * pixels), *laid = Scratch(0, layout.floats());
+    FilterChannel(layout, g.batch, b.filter.weight + c * 9, [&](int64_t n) {
       g.Lay(b, n, c, laid);
       return laid;
     }, z);
@@ -312,7 +311,7 @@ void FilterGradient(const Block &g, const Block &dg, const Branch &b, const Bran
                                 b.statistics[b.channels + c], d.filter.weight + c * 9, d.filter.gamma + c,
                                 d.filter.beta + c};
   channel.Run(
-      b.layout, g.batch, LaidChannel<Padded>(b.layout, g.batch, [&](int64_t n, float *to) { g.Lay(b, n, c, to); }),
+      LaidChannel<Padded>(Padded(b.plane), g.batch, [&](int64_t n, float *to) { g.Lay(b, n, c, to); }), g.batch,
       [&](int64_t n) {
         const int64_t i = n * b.channels + c;
         return std::make_pair(d.y + g.Odd(b, n, c), Affine{b.gates[i], d.gates[i] / static_cast<float>(pixels)});
