@@ -3,9 +3,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import multiprocessing
 import os
-import re
 import select
 import signal
 import sys
@@ -17,22 +15,18 @@ class InputError(ValueError):
     """A file, key or value from outside is wrong; the message is one line that names it and what to do."""
 
 
-# The last error of a data worker; forks share it. MindSpore 1.10 may report that it shuts down, and no more.
-_last_worker_error = multiprocessing.Array('c', 4096)
+# The last error while data were made. MindSpore reports it as text among others; 1.10 may say that it shuts down, only.
+_data_errors: list[InputError] = []
 
 
-def record_worker_error(error: InputError) -> InputError:
-    """Return the error, which a data worker is about to raise, after noting it for `from_worker`."""
-    _last_worker_error.value = str(error).encode()[:4000]
-    return error
+def record_data_error(error: InputError) -> None:
+    """Note an error, which is about to be raised in a thread of MindSpore's, for `behind`."""
+    _data_errors.append(error)
 
 
-def from_worker(error: RuntimeError) -> Exception:
-    """Return the `InputError` behind MindSpore's report of a failed data worker, any other error as it is."""
-    found = re.findall(r'InputError: (.*)', str(error))  # the last: around it stands the report of a worker process
-    if not found and _last_worker_error.value and 'Interrupt service is shutting down' in str(error):
-        found = [_last_worker_error.value.decode(errors='replace')]
-    return InputError(found[-1].strip()) if found else error
+def behind(error: RuntimeError) -> Exception:
+    """Return the `InputError` that was recorded before MindSpore raised this error, or the error as it is."""
+    return _data_errors.pop() if _data_errors else error
 
 
 def first_line(error: BaseException) -> str:

@@ -85,10 +85,11 @@ class TopDownDataset:
         return len(self.records)
 
     @property
-    def sample_bytes(self) -> int:
-        """Size of a training sample: image (3, H, W), target (K, h, w) and weight (K, 1), float32."""
-        image, heatmap = self._ann_info['image_size'].prod(), self._ann_info['heatmap_size'].prod()
-        return 4 * int(3 * image + self.info.num_joints * (heatmap + 1))
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of a training sample's image (3, H, W), targets (K, h, w) and weights (K, 1)."""
+        (width, height), (w, h) = (self._ann_info[key].tolist() for key in ('image_size', 'heatmap_size'))
+        joints = self.info.num_joints
+        return {'img': (3, height, width), 'target': (joints, h, w), 'target_weight': (joints, 1)}
 
     def sample(self, index: int, epoch: int = 0) -> dict[str, Any]:
         """Return the pipeline's output for a record, which depends on seed, epoch and index alone.

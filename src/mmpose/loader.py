@@ -1,8 +1,6 @@
 """The MindSpore dataset over the samples; the only file of this package that imports MindSpore."""
 from __future__ import annotations
 
-import gc
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,68 +8,70 @@ import cv2
 import mindspore.dataset as ds
 import numpy as np
 
-from src.common.errors import InputError, record_worker_error
+from src.common.errors import InputError, record_data_error
 from src.mmpose.coco import TopDownDataset
+from src.mmpose.workers import Arrays, Workers
 
-# A data worker is a fork. Were it to collect what this process has left over, among it an iterator of an earlier
-# loader, MindSpore would wait there for threads that the fork doesn't have, or crash. So workers leave it alone.
-os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)
-
-COLUMNS = ['img', 'target', 'target_weight']
+COLUMNS = ('img', 'target', 'target_weight')
+Job = tuple[int, list[int]]  # an epoch, and numbers of samples
 
 
-class EpochOrder(ds.Sampler):
-    """Yields this rank's share of each epoch's order, as numbers epoch * size + index.
+def epoch_order(size: int, seed: int | None, epoch: int) -> np.ndarray:
+    """Return the numbers of all samples in an epoch's order, which is the file's where there is no seed."""
+    return np.arange(size) if seed is None else np.random.default_rng([seed, epoch]).permutation(size)
 
-    The epoch is part of the number because workers need it to draw the epoch's augmentations, and with prefetching no
-    other way of passing it is safe.
+
+class Batches:
+    """Yields the batches (img, target, target_weight) of the next epoch whenever it is iterated over.
+
+    Attributes:
+        epoch: the one that comes next.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int | None, start_epoch: int, rank: int, ranks: int,
-                 start_step: int = 0) -> None:
-        self.part = slice(start_step * batch_size, size // (batch_size * ranks) * batch_size)
-        super().__init__(self.part.stop - self.part.start)
-        self.size, self.seed, self.epoch, self.rank, self.ranks = size, seed, start_epoch, rank, ranks
-
-    def __iter__(self) -> Iterator[int]:
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        order = np.arange(self.size) if self.seed is None else np.random.default_rng(
-            [self.seed, epoch]).permutation(self.size)
-        return iter((order[self.rank::self.ranks][self.part] + epoch * self.size).tolist())
-
-
-class _Numbers:
-    """The numbers of `EpochOrder` as a source; one per column, as MindSpore 1.10 maps columns to as many."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, samples: TopDownDataset, batch_size: int, *, seed: int | None, start_epoch: int,
+                 start_step: int, workers: int, replaced: Any, rank: int, ranks: int) -> None:
+        """Make the memory for batches; arguments as for `train_loader`."""
+        self.samples, self.seed, self.epoch, self.replaced = samples, seed, start_epoch, replaced
+        self.share = slice(rank, None, ranks)
+        self.starts = range(start_step * batch_size, len(samples) // (batch_size * ranks) * batch_size, batch_size)
+        self.workers = Workers(workers, [(batch_size, *samples.shapes[name]) for name in COLUMNS], self.fill)
 
     def __len__(self) -> int:
-        return self.size
+        """Return the number of batches of an epoch."""
+        return len(self.starts)
 
-    def __getitem__(self, number: int) -> tuple[np.ndarray, ...]:
-        return (np.array(number, np.int64),) * len(COLUMNS)
+    def __iter__(self) -> Iterator[Arrays]:
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        order = epoch_order(len(self.samples), self.seed, epoch)[self.share].tolist()
+        jobs = ((epoch, order[start:start + self.starts.step]) for start in self.starts)
+        try:
+            yield from self.workers.run(jobs)
+        except InputError as error:
+            record_data_error(error)
+            raise
 
+    def fill(self, arrays: Arrays, job: Job) -> None:
+        """Put the samples of a job into a batch."""
+        epoch, numbers = job
+        for row, number in enumerate(numbers):
+            sample = self._readable(number, epoch)
+            for name, column in zip(COLUMNS, arrays):
+                if sample[name].shape != column.shape[1:]:
+                    raise InputError(f'the pipeline makes {name} of shape {sample[name].shape}, where the network '
+                                     f'takes {column.shape[1:]}; correct train_pipeline')
+                column[row] = sample[name]
 
-class _SampleReader:
-    """Maps a number of `EpochOrder` to (img, target, target_weight)."""
-
-    def __init__(self, samples: TopDownDataset, replaced: Any) -> None:
-        self.samples, self.replaced = samples, replaced
-
-    def __call__(self, number: np.ndarray, *_: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        epoch, index = divmod(int(number), len(self.samples))
+    def _readable(self, number: int, epoch: int) -> dict[str, Any]:
+        """Return a sample, or where unreadable ones are replaced the next that can be read."""
         for offset in range(len(self.samples)):
             try:
-                sample = self.samples.sample((index + offset) % len(self.samples), epoch)
-                return sample['img'], sample['target'], sample['target_weight']
-            except InputError as error:
+                return self.samples.sample((number + offset) % len(self.samples), epoch)
+            except InputError:
                 if self.replaced is None:
-                    record_worker_error(error)
                     raise
                 with self.replaced.get_lock():
                     self.replaced.value += 1
-        raise record_worker_error(InputError('no training image can be read; check the image directory'))
+        raise InputError('no training image can be read; check the image directory')
 
 
 def steps_per_epoch(samples: int, batch_size: int, ranks: int = 1) -> int:
@@ -96,7 +96,7 @@ def train_loader(samples: TopDownDataset, batch_size: int, *, seed: int | None, 
         seed: with it each epoch has an order of its own; None keeps the order of the file.
         start_epoch: epoch whose order comes first.
         start_step: steps omitted at the beginning of every epoch (for the rest of one that was interrupted).
-        workers: processes, at most one per core; 0 reads in a thread of this process.
+        workers: processes; 0 reads in a thread of this process.
         replaced: a `multiprocessing.Value('i')`; with it an unreadable image is replaced by the next readable one
             and counted there, without it the image is an error.
         rank: number of this process among `ranks`.
@@ -104,12 +104,7 @@ def train_loader(samples: TopDownDataset, batch_size: int, *, seed: int | None, 
     """
     # Here, not in the workers: a fork that has OpenCV give up its threads waits for ever for the parent's.
     cv2.setNumThreads(1)
-    order = EpochOrder(len(samples), batch_size, seed, start_epoch, rank, ranks, start_step)
-    # The work is done in a map: its workers are waited for, those of GeneratorDataset are looked at every 0.1 s.
-    dataset = ds.GeneratorDataset(_Numbers(len(samples)), COLUMNS, sampler=order, num_parallel_workers=1,
-                                  python_multiprocessing=False)
-    order.epoch = start_epoch  # MindSpore 2.0 has gone through one epoch, to count the samples
-    dataset = dataset.map(_SampleReader(samples, replaced), COLUMNS, python_multiprocessing=workers > 0,
-                          max_rowsize=samples.sample_bytes // 2 ** 20 + 2,  # MB of shared memory; larger rows go slower
-                          num_parallel_workers=min(max(1, workers), os.cpu_count()))  # MindSpore refuses more
-    return dataset.batch(batch_size, drop_remainder=True)
+    ds.config.set_prefetch_size(2)  # 16 batches, the default, take 1 GB for batches of 64, and are no faster
+    batches = Batches(samples, batch_size, seed=seed, start_epoch=start_epoch, start_step=start_step, workers=workers,
+                      replaced=replaced, rank=rank, ranks=ranks)
+    return ds.GeneratorDataset(batches, list(COLUMNS), num_parallel_workers=1, python_multiprocessing=False)

@@ -9,7 +9,7 @@ from mindspore.dataset import Dataset
 from mindspore.train.callback import Callback, RunContext
 
 from src.callback import Progress
-from src.common.errors import from_worker
+from src.common.errors import behind
 from src.training.train_step import TrainStep
 
 
@@ -97,7 +97,7 @@ def fit(step: TrainStep, progress: Progress, loader: Dataset, callbacks: Sequenc
                     model.train(epochs * size if sink else epochs, batches, [relay], dataset_sink_mode=sink,
                                 sink_size=1 if sink else -1)
         except RuntimeError as error:
-            cause = from_worker(error)
+            cause = behind(error)
             if cause is error:
                 raise
             raise cause from error

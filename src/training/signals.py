@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import select
 import signal
@@ -20,8 +19,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 class StopSignals:
     """Keeps the first signal; a second one has its usual effect. Ends the process if no step ends after the first.
 
-    The last is needed because Python's handlers wait for the main thread, which MindSpore may hold for ever (it sends
-    SIGTERM itself when a data worker has died, and then waits for that worker's data).
+    The last is needed because Python's handlers wait for the main thread, which MindSpore may hold for ever.
     """
 
     def __init__(self) -> None:
@@ -104,10 +102,4 @@ def exit_after_signal(number: int, step: int, saved: bool, logger: logging.Logge
     logger.info(f'{signal.Signals(number).name} after step {step}: {"saved" if saved else "not saved"}; pass --resume '
                 'to continue')
     sys.stdout.flush()
-    # MindSpore 1.10's data workers outlive this process until it is waited for; later releases would call their end
-    # an error.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for worker in multiprocessing.active_children():
-        worker.kill()
-    # Not by an exception: where a data worker has died, MindSpore waits for it for ever while it clears up.
-    os._exit(128 + number)
+    os._exit(128 + number)  # at once: MindSpore may clear up for longer than whoever sent the signal waits

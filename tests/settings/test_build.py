@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import InputError
-from src.mmpose.loader import EpochOrder
+from src.mmpose.loader import epoch_order
 from src.settings.build import build_dataset
 from tests.test_config import OWN, settings
 
@@ -17,7 +17,7 @@ def test_seeds_of_64_bits_fix_augmentation_and_order(synthetic: Path) -> None:
     for seed in (2 ** 64 - 1, 2 ** 64 - 1, 2 ** 32 - 1):
         experiment, config = settings('--data_root', str(synthetic), '--random_seed', str(seed))
         samples.append(build_dataset(experiment, config, 'train').sample(0)['img'])
-        orders.append(list(EpochOrder(100, 2, experiment['random_seed'], 0, 0, 1)))
+        orders.append(epoch_order(100, experiment['random_seed'], 0).tolist())
     assert np.array_equal(samples[0], samples[1]) and not np.array_equal(samples[0], samples[2])
     assert orders[0] == orders[1] != orders[2]
 

@@ -130,17 +130,25 @@ def test_a_signal_saves_and_the_end_is_the_same(synthetic: Path, straight: Path,
         assert_same_end(tmp_path, straight)
 
 
-def workers_of(pid: int) -> list[int]:
+def workers_of(pid: int) -> set[int]:
     """Its children that read pictures."""
-    return [int(p) for p in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
+    return {int(child) for file in Path(f'/proc/{pid}/task').glob('*/children') for child in file.read_text().split()}
 
 
 @pytest.mark.slow
-def test_a_dead_data_worker_ends_the_training_saved(synthetic: Path, tmp_path: Path) -> None:
+def test_a_dead_data_worker_is_replaced(synthetic: Path, tmp_path: Path) -> None:
     with process(options(synthetic, tmp_path, '--train.epochs', '100000', '--workers', '2')) as run:
         while 'epoch 2:' not in run.stdout.readline():
             assert run.poll() is None
-        os.kill(workers_of(run.pid)[0], signal.SIGKILL)
+        before = workers_of(run.pid)
+        dead = min(before)
+        os.kill(dead, signal.SIGKILL)
+        for epoch in (4, 8):
+            while f'epoch {epoch}:' not in run.stdout.readline():
+                assert run.poll() is None
+        after = workers_of(run.pid)
+        assert len(before) == len(after) == 2 and dead not in after
+        run.send_signal(signal.SIGTERM)
         said, _ = run.communicate(timeout=160)
     assert run.returncode == 143, said
     assert find_valid_states(folder(tmp_path) / f'{NAME}.ckpt', LOGGER)
@@ -151,8 +159,7 @@ def test_a_full_disk_is_told_and_costs_no_file(synthetic: Path, straight: Path, 
     size = max(p.stat().st_size for p in folder(straight).glob('*.ckpt'))
     for limit, status in ((size + 1000, 0), (20_000, 1)):  # states are larger than checkpoints
         output = tmp_path / str(limit)
-        # No workers: the limit is one on shared memory too.
-        with process(options(synthetic, output, '--workers', '0'), preexec_fn=lambda limit=limit: resource.setrlimit(
+        with process(options(synthetic, output), preexec_fn=lambda limit=limit: resource.setrlimit(
                 resource.RLIMIT_FSIZE, (limit, limit))) as run:
             said, _ = run.communicate(timeout=160)
         assert run.returncode == status, said
