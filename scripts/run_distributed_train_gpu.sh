@@ -41,10 +41,12 @@ run_mpirun() {
     CUDA_VISIBLE_DEVICES=$(visible_devices)
     export CUDA_VISIBLE_DEVICES
     log_to "$log_dir/all.log"
+    local hosts=(--oversubscribe)  # or it refuses more ranks than the machine has cores
+    [[ -z $HOSTFILE ]] || hosts=(--hostfile "$HOSTFILE" -x PATH -x LD_LIBRARY_PATH -x PYTHONUNBUFFERED
+                                 -x CUDA_VISIBLE_DEVICES)
     # Open MPI binds each of two ranks to a single core unless told otherwise, and ends all ranks within a second of
     # SIGTERM or Ctrl-C: it gets neither, being in a session of its own, but SIGUSR1, which it hands on to the ranks.
-    setsid mpirun -n "$rank_size" --bind-to none ${HOSTFILE:+--hostfile "$HOSTFILE" -x PATH -x LD_LIBRARY_PATH \
-        -x PYTHONUNBUFFERED -x CUDA_VISIBLE_DEVICES} --allow-run-as-root --output-filename "$log_dir" \
+    setsid mpirun -n "$rank_size" --bind-to none "${hosts[@]}" --allow-run-as-root --output-filename "$log_dir" \
         --merge-stderr-to-stdout "$python" "$root/train.py" --distributed --device GPU "$@" &
     wait_for $! 'kill -USR1' TERM
 }
@@ -87,7 +89,7 @@ wait_for() {
     trap "stop_launcher $1 '$2' $3 130" INT
     trap "stop_launcher $1 '$2' $3 143" TERM
     wait "$1" || status=$?
-    ((status == 0)) || grep -hs '^error:' "$log_dir"/worker_*.log | sort -u || true
+    ((status == 0)) || grep -rhs '^error:' --include='worker_*.log' --include=stdout "$log_dir" | sort -u || true
     exit "$status"
 }
 

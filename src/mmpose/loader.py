@@ -22,10 +22,10 @@ def epoch_order(size: int, seed: int | None, epoch: int) -> np.ndarray:
 
 
 class Batches:
-    """Yields the batches (img, target, target_weight) of the next epoch whenever it is iterated over.
+    """Yields the batches (img, target, target_weight) of an epoch whenever it is iterated over.
 
     Attributes:
-        epoch: the one that comes next.
+        epoch: the one that comes next; that is the same again after one batch, which MindSpore takes for its shapes.
     """
 
     def __init__(self, samples: TopDownDataset, batch_size: int, *, seed: int | None, start_epoch: int,
@@ -41,14 +41,14 @@ class Batches:
         return len(self.starts)
 
     def __iter__(self) -> Iterator[Arrays]:
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        order = epoch_order(len(self.samples), self.seed, epoch)[self.share].tolist()
-        jobs = ((epoch, order[start:start + self.starts.step]) for start in self.starts)
+        order = epoch_order(len(self.samples), self.seed, self.epoch)[self.share].tolist()
+        jobs = ((self.epoch, order[start:start + self.starts.step]) for start in self.starts)
         try:
             yield from self.workers.run(jobs)
         except InputError as error:
             record_data_error(error)
             raise
+        self.epoch += 1
 
     def fill(self, arrays: Arrays, job: Job) -> None:
         """Put the samples of a job into a batch."""

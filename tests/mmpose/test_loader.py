@@ -112,7 +112,7 @@ class Listener(Callback):
 def test_training_sees_the_same_order() -> None:
     """MindSpore's training loop asks the data set for its size and more, which must not cost an epoch."""
     loader, listener = train_loader(Numbered(6), 1, seed=1, workers=0), Listener()
-    assert loader.get_dataset_size() == 6
+    assert loader.get_dataset_size() == 6 and loader.output_shapes() == [[1, 3, 2, 2], [1, 1, 2, 2], [1, 1, 1]]
     Model(Heard()).train(EPOCHS, loader, [listener], dataset_sink_mode=False)
     expected = [(epoch, index) for epoch, order in enumerate(orders(Numbered(6), 1, seed=1)) for index in order]
     assert listener.heard == expected

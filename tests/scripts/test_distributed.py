@@ -66,17 +66,27 @@ def test_devices_are_counted_within_the_inherited_ones(checkout: Path, mpirun: s
         assert_one_line_error(process, f"CUDA_VISIBLE_DEVICES='{inherited}'", 'RANK_SIZE 2', 'DEVICE_START 1')
 
 
-@pytest.mark.skipif(not shutil.which('mpirun') or (os.cpu_count() or 1) < 2, reason='no mpirun, or a single core')
-def test_ranks_under_mpirun_use_all_cores(checkout: Path) -> None:
+@pytest.mark.skipif(not shutil.which('mpirun'), reason='no mpirun')
+def test_ranks_under_mpirun_use_all_cores_and_may_be_more(checkout: Path) -> None:
+    ranks = os.cpu_count() + 1
     (checkout / 'train.py').write_text(
         "import json, os, sys\nprint(json.dumps(dict(rank=os.environ['OMPI_COMM_WORLD_RANK'], arguments=sys.argv[1:],\n"
         "    devices=os.environ['CUDA_VISIBLE_DEVICES'], cores=len(os.sched_getaffinity(0)))))\n")
-    process = launch(checkout, '2', '6', '--tag', 'a b')
+    process = launch(checkout, str(ranks), '6', '--tag', 'a b')
     assert process.returncode == 0, process.stderr
     # Two ranks may write into one line.
-    calls = sorted(map(json.loads, re.findall(r'{.*?}', process.stdout)), key=lambda call: call['rank'])
-    assert calls == [dict(rank=str(rank), arguments=['--distributed', '--device', 'GPU', '--tag', 'a b'], devices='6,7',
-                          cores=len(os.sched_getaffinity(0))) for rank in range(2)]
+    calls = sorted(map(json.loads, re.findall(r'{.*?}', process.stdout)), key=lambda call: int(call['rank']))
+    assert calls == [dict(rank=str(rank), arguments=['--distributed', '--device', 'GPU', '--tag', 'a b'],
+                          devices=','.join(map(str, range(6, 6 + ranks))), cores=len(os.sched_getaffinity(0)))
+                     for rank in range(ranks)]
+
+
+@pytest.mark.skipif(not shutil.which('mpirun'), reason='no mpirun')
+def test_error_of_a_rank_under_mpirun_is_the_last_line(checkout: Path) -> None:
+    (checkout / 'train.py').write_text("import sys\nsys.exit('error: no such file')\n")
+    process = launch(checkout, '2')
+    assert process.returncode == 1
+    assert process.stdout.splitlines()[-1] == 'error: no such file'
 
 
 def test_several_machines(checkout: Path, mpirun: str) -> None:
