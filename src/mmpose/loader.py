@@ -21,36 +21,55 @@ def epoch_order(size: int, seed: int | None, epoch: int) -> np.ndarray:
     return np.arange(size) if seed is None else np.random.default_rng([seed, epoch]).permutation(size)
 
 
-class Batches:
-    """Yields the batches (img, target, target_weight) of an epoch whenever it is iterated over.
+class StepOrder(ds.Sampler):
+    """Yields the steps of each epoch as numbers epoch * steps + step.
 
-    Attributes:
-        epoch: the one that comes next; that is the same again after one batch, which MindSpore takes for its shapes.
+    MindSpore copies a sampler for every pipeline that it makes, also for those that just ask for shapes, so that none
+    takes an epoch from another.
     """
 
-    def __init__(self, samples: TopDownDataset, batch_size: int, *, seed: int | None, start_epoch: int,
-                 start_step: int, workers: int, replaced: Any, rank: int, ranks: int) -> None:
+    def __init__(self, steps: int, start_epoch: int, start_step: int) -> None:
+        super().__init__(steps - start_step)
+        self.steps, self.epoch, self.start_step = steps, start_epoch, start_step
+
+    def __iter__(self) -> Iterator[int]:
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        return iter(range(epoch * self.steps + self.start_step, (epoch + 1) * self.steps))
+
+
+class Batches:
+    """Batches (img, target, target_weight) by the numbers of `StepOrder`, whose rest of the epoch is made ahead."""
+
+    def __init__(self, samples: TopDownDataset, batch_size: int, seed: int | None, workers: int, replaced: Any,
+                 rank: int, ranks: int) -> None:
         """Make the memory for batches; arguments as for `train_loader`."""
-        self.samples, self.seed, self.epoch, self.replaced = samples, seed, start_epoch, replaced
-        self.share = slice(rank, None, ranks)
-        self.starts = range(start_step * batch_size, len(samples) // (batch_size * ranks) * batch_size, batch_size)
-        self.workers = Workers(workers, [(batch_size, *samples.shapes[name]) for name in COLUMNS], self.fill)
+        self.samples, self.batch_size, self.seed, self.replaced = samples, batch_size, seed, replaced
+        self.share, self.steps = slice(rank, None, ranks), len(samples) // (batch_size * ranks)
+        self._workers = Workers(workers, [(batch_size, *samples.shapes[name]) for name in COLUMNS], self._fill)
+        self._next, self._made = -1, iter(())
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""
-        return len(self.starts)
+        return self.steps
 
-    def __iter__(self) -> Iterator[Arrays]:
-        order = epoch_order(len(self.samples), self.seed, self.epoch)[self.share].tolist()
-        jobs = ((self.epoch, order[start:start + self.starts.step]) for start in self.starts)
+    def __getitem__(self, number: int) -> Arrays:
+        """Return a batch; one that does not follow that before ends what is made ahead."""
+        if number != self._next or number % self.steps == 0:
+            self._made = self._workers.run(self._jobs(*divmod(int(number), self.steps)))
+        self._next = number + 1
         try:
-            yield from self.workers.run(jobs)
+            return next(self._made)
         except InputError as error:
             record_data_error(error)
             raise
-        self.epoch += 1
 
-    def fill(self, arrays: Arrays, job: Job) -> None:
+    def _jobs(self, epoch: int, start: int) -> Iterator[Job]:
+        """Yield the steps of an epoch from one on."""
+        order = epoch_order(len(self.samples), self.seed, epoch)[self.share].tolist()
+        for step in range(start, self.steps):
+            yield epoch, order[step * self.batch_size:(step + 1) * self.batch_size]
+
+    def _fill(self, arrays: Arrays, job: Job) -> None:
         """Put the samples of a job into a batch."""
         epoch, numbers = job
         for row, number in enumerate(numbers):
@@ -105,6 +124,9 @@ def train_loader(samples: TopDownDataset, batch_size: int, *, seed: int | None, 
     # Here, not in the workers: a fork that has OpenCV give up its threads waits for ever for the parent's.
     cv2.setNumThreads(1)
     ds.config.set_prefetch_size(2)  # 16 batches, the default, take 1 GB for batches of 64, and are no faster
-    batches = Batches(samples, batch_size, seed=seed, start_epoch=start_epoch, start_step=start_step, workers=workers,
-                      replaced=replaced, rank=rank, ranks=ranks)
-    return ds.GeneratorDataset(batches, list(COLUMNS), num_parallel_workers=1, python_multiprocessing=False)
+    batches = Batches(samples, batch_size, seed, workers, replaced, rank, ranks)
+    order = StepOrder(len(batches), start_epoch, start_step)
+    dataset = ds.GeneratorDataset(batches, list(COLUMNS), sampler=order, num_parallel_workers=1,
+                                  python_multiprocessing=False)
+    order.epoch = start_epoch  # MindSpore 2.0 has gone through one epoch, to count the batches
+    return dataset

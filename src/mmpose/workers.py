@@ -33,17 +33,17 @@ class _Places:
     """Places for arrays float32 of the same shapes, in memory that forks share and /dev/shm does not limit."""
 
     def __init__(self, count: int, shapes: Sequence[tuple[int, ...]]) -> None:
-        self._shapes, self._size = shapes, sum(map(int, map(np.prod, shapes)))
-        self._memory = mmap.mmap(-1, 4 * count * self._size)
+        self._shapes, self._ends = shapes, np.cumsum([np.prod(shape) for shape in shapes])
+        self._memory = mmap.mmap(-1, 4 * count * int(self._ends[-1]))
         self.free = list(range(count))  # the last used is the next: it may be in the cache
 
     def arrays(self, place: int, lend: bool = False) -> Arrays:
         """Return the arrays of a place; with `lend`, it is free as soon as nobody has any of them."""
-        whole = np.frombuffer(self._memory, np.float32, self._size, 4 * place * self._size)
+        size = int(self._ends[-1])
+        whole = np.frombuffer(self._memory, np.float32, size, 4 * place * size)
         if lend:
             weakref.finalize(whole, self.free.append, place).atexit = False
-        parts = np.split(whole, np.cumsum([np.prod(shape) for shape in self._shapes])[:-1].astype(int))
-        return tuple(part.reshape(shape) for part, shape in zip(parts, self._shapes))
+        return tuple(part.reshape(shape) for part, shape in zip(np.split(whole, self._ends[:-1]), self._shapes))
 
 
 class Workers:
@@ -53,7 +53,7 @@ class Workers:
     """
 
     def __init__(self, count: int, shapes: Sequence[tuple[int, ...]], fill: Fill) -> None:
-        """Make the memory, and no process yet.
+        """Make the memory for results, and no process yet.
 
         Args:
             count: processes; 0 runs the function in this one.
@@ -61,7 +61,7 @@ class Workers:
             fill: puts the results of a job into arrays float32 of these shapes.
         """
         self._count, self._shapes, self._fill = count, shapes, fill
-        self._places = _Places(AHEAD * count + LENT, shapes)
+        self._places = _Places(AHEAD * count + LENT, shapes) if count else None
         self._workers: list[_Worker] = []
 
     def run(self, jobs: Iterable[Any]) -> Iterator[Arrays]:

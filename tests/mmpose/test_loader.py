@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from itertools import chain
 from pathlib import Path
 
@@ -116,6 +117,19 @@ def test_training_sees_the_same_order() -> None:
     Model(Heard()).train(EPOCHS, loader, [listener], dataset_sink_mode=False)
     expected = [(epoch, index) for epoch, order in enumerate(orders(Numbered(6), 1, seed=1)) for index in order]
     assert listener.heard == expected
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize('start_step', [0, 2])
+def test_what_asks_for_shapes_takes_nothing(workers: int, start_step: int) -> None:
+    """MindSpore makes a pipeline of its own for that, which runs ahead: in sink mode twice."""
+    loader = train_loader(Numbered(6), 2, seed=None, workers=workers, start_epoch=3, start_step=start_step)
+    loader.output_shapes()
+    time.sleep(0.3)
+    loader.output_types()
+    iterator = loader.create_tuple_iterator(num_epochs=2, output_numpy=True)
+    found = [[(int(target[0, 0, 0, 0]), int(weight[0, 0, 0])) for _, target, weight in iterator] for _ in range(2)]
+    assert found == [[(epoch, 2 * step) for step in range(start_step, 3)] for epoch in (3, 4)]
 
 
 @pytest.mark.parametrize('workers', [0, 2])
