@@ -44,7 +44,7 @@ class Batches:
                  rank: int, ranks: int) -> None:
         """Make the memory for batches; arguments as for `train_loader`."""
         self.samples, self.batch_size, self.seed, self.replaced = samples, batch_size, seed, replaced
-        self.share, self.steps = slice(rank, None, ranks), len(samples) // (batch_size * ranks)
+        self.share, self.steps = slice(rank, None, ranks), steps_per_epoch(len(samples), batch_size, ranks)
         self._workers = Workers(workers, [(batch_size, *samples.shapes[name]) for name in COLUMNS], self._fill)
         self._next, self._made = -1, iter(())
 
