@@ -77,7 +77,7 @@ class Workers:
                 yield arrays
             return
         while len(self._workers) < self._count:
-            self._workers.append(_Worker(lambda place, job: self._fill(self._places.arrays(place), job), self._workers))
+            self._workers.append(_Worker(lambda place, job: self._fill(self._places.arrays(place), job)))
         busy: deque[_Worker] = deque()
         try:
             for number, job in enumerate(jobs):
@@ -110,17 +110,15 @@ class _Worker:
         jobs: that it has, each with the place for its results.
     """
 
-    def __init__(self, fill: Callable[[int, Any], None], others: Sequence[_Worker]) -> None:
-        self._fill, self._others = fill, others
+    def __init__(self, fill: Callable[[int, Any], None]) -> None:
+        self._fill = fill
         self.jobs: deque[tuple[int, Any]] = deque()
         self._start()
 
     def _start(self) -> None:
         """Start the process, or the one in place of it that died."""
         self._connection, end = multiprocessing.Pipe()
-        ours = [self._connection, *(worker._connection for worker in self._others if worker is not self)]
-        self._process = multiprocessing.get_context('fork').Process(target=_serve, args=(self._fill, end, ours),
-                                                                    daemon=True)
+        self._process = multiprocessing.get_context('fork').Process(target=_serve, args=(self._fill, end), daemon=True)
         self._process.start()
         end.close()
 
@@ -155,12 +153,15 @@ class _Worker:
         self._process.join()
 
 
-def _serve(fill: Callable[[int, Any], None], end: Connection, ours: Sequence[Connection]) -> None:
-    """Do jobs until the process that gives them closes its ends (`ours`; they are open here, too) or is gone."""
+def _serve(fill: Callable[[int, Any], None], end: Connection) -> None:
+    """Do jobs until the process that gives them closes its end or is gone."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the one in front says what follows
-    for connection in ours:
-        connection.close()
+    # A pipe ends when all who hold it have closed it: those to other workers, and to whatever else was started before.
+    for number in map(int, os.listdir('/proc/self/fd')):
+        if number > 2 and number != end.fileno():
+            with suppress(OSError):  # that of the listing
+                os.close(number)
     with suppress(EOFError, OSError):  # it is gone
         while True:
             place, job = end.recv()

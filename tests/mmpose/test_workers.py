@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -140,6 +141,18 @@ def test_workers_end_with_their_parent(death: str, tmp_path: Path) -> None:
     while any(map(is_running, children)):
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_workers_hold_no_pipe_open() -> None:
+    """As that to heartbeat.py, which ends when it is closed."""
+    reader, writer = os.pipe()
+    workers = Workers(2, SHAPES, fill)
+    run = workers.run(range(9))
+    next(run)
+    os.close(writer)
+    assert select.select([reader], [], [], 10)[0] and os.read(reader, 1) == b''
+    os.close(reader)
+    assert numbers(list(run)) == list(range(1, 9))
 
 
 def test_a_ctrl_c_for_all_processes_is_left_to_the_first(tmp_path: Path) -> None:
