@@ -6,11 +6,12 @@ the mirrored copies go through the network in the same batch.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, Callable
 
+import cv2
 import numpy as np
 from mindspore import Tensor, nn
 
@@ -28,7 +29,7 @@ Decoder = Callable[[np.ndarray, np.ndarray, np.ndarray, str, int], 'tuple[np.nda
 def forward_of(network: nn.Cell) -> Forward:
     """Return the network in inference mode as a function of arrays."""
     network.set_train(False)
-    return lambda images: network(Tensor(images)).asnumpy().astype(np.float32, copy=False)
+    return lambda images: network(Tensor.from_numpy(images)).asnumpy().astype(np.float32, copy=False)
 
 
 def crops(dataset: TopDownDataset, workers: int) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -52,24 +53,26 @@ def crops(dataset: TopDownDataset, workers: int) -> Iterator[tuple[int, dict[str
             yield from waiting.popleft().result()
 
 
-def predict_heatmaps(forward: Forward, images: np.ndarray, batch_size: int, flip_index: np.ndarray | None,
+def predict_heatmaps(forward: Forward, images: Sequence[np.ndarray], batch_size: int, flip_index: np.ndarray | None,
                      shift: bool) -> np.ndarray:
     """Return the heatmaps of up to `batch_size` images; with `flip_index`, the mean with those of the mirrored images.
 
     Args:
         forward: compiled for one N, which it always gets.
-        images: float32 (n, 3, H, W), n <= batch_size.
+        images: float32 (3, H, W), `batch_size` at most.
         batch_size: the batch is filled up to it.
         flip_index: (K,) keypoint that takes each keypoint's place in the mirror, or None for no flip test.
         shift: move the mirrored heatmaps by one pixel, which aligns them.
     """
     n = len(images)
     copies = 1 if flip_index is None else 2
-    batch = np.zeros((copies * batch_size, *images.shape[1:]), np.float32)
-    batch[:n] = images
+    batch = np.empty((copies, batch_size, *images[0].shape), np.float32)
+    np.stack(images, out=batch[0, :n])
     if flip_index is not None:
-        batch[batch_size:batch_size + n] = images[..., ::-1]
-    heatmaps = forward(batch)
+        width = batch.shape[-1]
+        cv2.flip(batch[0, :n].reshape(-1, width), 1, batch[1, :n].reshape(-1, width))
+    batch[:, n:] = 0
+    heatmaps = forward(batch.reshape(-1, *images[0].shape))
     if flip_index is None:
         return heatmaps[:n]
     return (heatmaps[:n] + flip_back(heatmaps[batch_size:batch_size + n], flip_index, shift)) * 0.5
@@ -89,8 +92,8 @@ def estimate(forward: Forward, samples: Iterable[tuple[int, dict[str, Any]]], se
     """
     samples = iter(samples)
     while batch := list(islice(samples, settings['batch_size'])):
-        heatmaps = predict_heatmaps(forward, np.stack([crop['img'] for _, crop in batch]), settings['batch_size'],
-                                    flip_index, settings['shift_heatmap'])
+        heatmaps = predict_heatmaps(forward, [crop['img'] for _, crop in batch], settings['batch_size'], flip_index,
+                                    settings['shift_heatmap'])
         center = np.stack([crop['img_metas']['center'] for _, crop in batch])
         scale = np.stack([crop['img_metas']['scale'] for _, crop in batch])
         xy, score = decoder(heatmaps, center, scale, settings['decoding'], settings['blur_kernel'])

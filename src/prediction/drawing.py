@@ -1,6 +1,7 @@
 """Skeletons drawn on images, and many images laid out on one sheet."""
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from src.mmpose.sides import side_of
 LEFT, RIGHT, MIDDLE = (0, 140, 255), (255, 110, 30), (80, 220, 80)  # BGR: orange, blue, green
 
 
+@functools.cache
 def _colour(*names: str) -> tuple[int, int, int]:
     """Return the colour of a keypoint or limb: that of its side, the middle's where it belongs to both or none."""
     sides = {side_of(name) for name in names} - {None}

@@ -1,6 +1,7 @@
 """The folder that drawn images and videos are written to, and the file of results."""
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -8,7 +9,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
-import json_tricks
 import numpy as np
 
 from src.common.errors import InputError
@@ -111,7 +111,7 @@ class ResultFile:
         """
         try:
             for person in persons:
-                self._file.write(self._separator + json_tricks.dumps(person))
+                self._file.write(self._separator + json.dumps(person, allow_nan=False))
                 self._separator = ', '
         except OSError as error:
             raise self._fault(error) from error

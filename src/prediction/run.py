@@ -5,6 +5,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,8 +20,10 @@ from src.prediction.boxes import Boxes, Detector
 from src.prediction.drawing import Style
 from src.prediction.output import OutputFolder, ResultFile
 from src.prediction.pose_model import PoseModel
-from src.prediction.sources import Frame, Source, count_frames, read_frames
+from src.prediction.sources import Frame, Source, count_frames, read_ahead
 from src.prediction.tracking import Tracker
+
+WRITTEN_BEHIND = 8  # frames that wait to be written
 
 
 @contextmanager
@@ -64,6 +67,7 @@ class PredictionRun:
         self._next_id = max([0, *(i for i in image_ids.values() if isinstance(i, int))]) + 1
         self._nms = nms or model.config['eval']['nms']
         self._pending: deque[tuple[Frame, Boxes]] = deque()
+        self._writing: deque[tuple[list[dict[str, Any]], Future[bool]]] = deque()
         self._open: Source | None = None
         self._unwritable: set[Source] = set()
         self.persons = self.frames = 0  # written so far
@@ -73,6 +77,8 @@ class PredictionRun:
     def run(self) -> None:
         """Go through all sources; what was found is written also when that is interrupted.
 
+        Images are read by threads ahead of the network, frames drawn and written by one behind it.
+
         A source that can't be read, processed or written is named on stderr and omitted.
 
         Raises:
@@ -81,19 +87,25 @@ class PredictionRun:
         self._results = ResultFile(self._folder.path / 'results.json')
         one_by_one = self._detect_every > 1 and not all(source.is_image for source in self._sources)
         counts = [count_frames(source) for source in self._sources]
-        with ProgressBar(None if None in counts else sum(counts), 'frame') as bar:
+        with (ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(1) as self._writer,
+              ProgressBar(None if None in counts else sum(counts), 'frame') as bar):
             try:
-                for keypoints, windows in self._model.predict_crops(self._crops(), one_by_one=one_by_one):
+                crops = self._crops(readers)
+                for keypoints, windows in self._model.predict_crops(crops, one_by_one=one_by_one):
                     frame, boxes = self._pending.popleft()
                     self._write(frame, self._persons(frame, boxes, keypoints, windows))
                     bar.update()
             finally:
                 with deferred_interrupts():
+                    self._writer.shutdown()
                     self._close_video()
-                    if self.frames:
-                        self._results.close()
-                    else:
-                        self._results.remove()
+                    try:
+                        self._note_written(0)
+                    finally:
+                        if self.frames:
+                            self._results.close()
+                        else:
+                            self._results.remove()
 
     @contextmanager
     def _omit_on_error(self, source: Source) -> Iterator[None]:
@@ -106,11 +118,11 @@ class PredictionRun:
                 'it or scale it down')
             tqdm.write(f'omitted: {reason}', file=sys.stderr)
 
-    def _crops(self) -> Iterator[list[dict[str, Any]]]:
+    def _crops(self, readers: ThreadPoolExecutor) -> Iterator[list[dict[str, Any]]]:
         """Yield the network's inputs for each frame."""
-        for source in self._sources:
+        for source, frames in read_ahead(self._sources, readers):
             with self._omit_on_error(source):
-                for frame in read_frames(source):
+                for frame in frames:
                     if source in self._unwritable:
                         break
                     boxes = self._boxes(frame)
@@ -151,20 +163,32 @@ class PredictionRun:
         return [{**person, 'file_name': frame.source.name, 'frame': frame.number} for person in persons]
 
     def _write(self, frame: Frame, persons: list[dict[str, Any]]) -> None:
-        """Write a frame and note its persons: both or, when that fails, none."""
+        """Have the writer write a frame, and note the persons of those it has written."""
         with deferred_interrupts():
-            if frame.source is not self._open:
-                self._close_video()
-                self._open = frame.source
-            if frame.source in self._unwritable:
-                return
-            with self._omit_on_error(frame.source):
-                self._folder.add(frame, self._style.draw(frame.image, persons, self._model.info))
+            self._writing.append((persons, self._writer.submit(self._draw, frame, persons)))
+            self._note_written(WRITTEN_BEHIND)
+
+    def _note_written(self, behind: int) -> None:
+        """Note the persons of written frames, and wait until no more than `behind` frames are to be written."""
+        while len(self._writing) > behind:
+            persons, written = self._writing.popleft()
+            if written.result():
                 self._results.add(persons)
                 self.persons += len(persons)
                 self.frames += 1
-                return
-            self._unwritable.add(frame.source)
+
+    def _draw(self, frame: Frame, persons: list[dict[str, Any]]) -> bool:
+        """Draw and write a frame, in the writer's thread; return whether that succeeded."""
+        if frame.source is not self._open:
+            self._close_video()
+            self._open = frame.source
+        if frame.source in self._unwritable:
+            return False
+        with self._omit_on_error(frame.source):
+            self._folder.add(frame, self._style.draw(frame.image, persons, self._model.info))
+            return True
+        self._unwritable.add(frame.source)
+        return False
 
     def _close_video(self) -> None:
         if self._open:

@@ -4,10 +4,12 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +20,7 @@ from src.common.errors import InputError
 from src.mmpose.image import IMAGE_SUFFIXES, read_image
 
 VIDEO_SUFFIXES = frozenset({'.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg'})
+READ_AHEAD = 8  # images
 DEFAULT_RATE = 30.0  # frames per second, for cameras, streams and files whose own rate is unknown
 USUAL_RATES = 1.0, 240.0  # what is beyond is rather the unit of a file's time stamps
 POSSIBLE_RATES = 0.01, 1000.0
@@ -177,6 +180,22 @@ def read_frames(source: Source) -> Iterator[Frame]:
     if not number:
         raise InputError(f'{source}: no frame can be read; ' + (
             'is it a whole video that OpenCV knows?' if source.path else 'check the camera or the address'))
+
+
+def read_ahead(sources: Sequence[Source], readers: ThreadPoolExecutor) -> Iterator[tuple[Source, Iterable[Frame]]]:
+    """Yield sources with their frames, see `read_frames`; the next images are being read meanwhile, by the readers."""
+    remaining, ahead = iter(sources), deque()
+    while True:
+        for source in islice(remaining, READ_AHEAD - len(ahead)):
+            frames = read_frames(source)
+            ahead.append((source, _results_of(readers.submit(list, frames)) if source.is_image else frames))
+        if not ahead:
+            return
+        yield ahead.popleft()
+
+
+def _results_of(frames: Future[list[Frame]]) -> Iterator[Frame]:
+    yield from frames.result()
 
 
 def _frame_rate(source: Source, capture: cv2.VideoCapture) -> float:
