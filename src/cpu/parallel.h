@@ -1,5 +1,6 @@
 // Threads and scratch memory of the kernels.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -33,8 +34,8 @@ class Pool {
 
   int64_t Threads() const { return static_cast<int64_t>(threads_.size()) + 1; }
 
-  // task(i) for i in [0, count), on whichever thread is free; returns when all are done, throws what a task threw.
-  // What a task runs itself stays on its thread.
+  // task(i) for i in [0, count), on whichever thread is free, several neighbours at a time where there are many; returns
+  // when all are done, throws what a task threw. What a task runs itself stays on its thread.
   void Run(int64_t count, const std::function<void(int64_t)> &task) {
     if (threads_.empty() || count <= 1 || inside_) {
       for (int64_t i = 0; i < count; ++i) task(i);
@@ -44,7 +45,7 @@ class Pool {
     {
       std::lock_guard<std::mutex> lock(mutex_);
       task_ = &task, count_ = count, next_ = 0, busy_ = static_cast<int>(threads_.size());
-      error_ = nullptr, ++round_;
+      at_once_ = std::max<int64_t>(1, count / (kTurns * Threads())), error_ = nullptr, ++round_;
     }
     wake_.notify_all();
     Work();
@@ -101,22 +102,25 @@ class Pool {
   void Work() {
     inside_ = true;
     try {
-      for (int64_t i; (i = next_.fetch_add(1)) < count_;) (*task_)(i);
+      for (int64_t i; (i = next_.fetch_add(at_once_)) < count_;) {
+        for (const int64_t end = std::min(i + at_once_, count_); i < end; ++i) (*task_)(i);
+      }
     } catch (...) {
       std::lock_guard<std::mutex> lock(mutex_);
       error_ = std::current_exception();
-      next_ = count_;  // nothing more is begun
+      next_ = count_;  // no more are handed out
     }
     inside_ = false;
   }
 
+  static constexpr int64_t kTurns = 32;  // of a thread: as many as even out what other programs take of a core
   inline static thread_local bool inside_ = false;  // a task
   std::vector<std::thread> threads_;
   std::mutex caller_, mutex_;
   std::condition_variable wake_, done_;
   const std::function<void(int64_t)> *task_ = nullptr;
   std::exception_ptr error_;
-  int64_t count_ = 0;
+  int64_t count_ = 0, at_once_ = 1;
   std::atomic<int64_t> next_{0};
   std::atomic<int> busy_{0};
   std::atomic<uint64_t> round_{0};
