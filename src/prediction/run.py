@@ -77,9 +77,8 @@ class PredictionRun:
     def run(self) -> None:
         """Go through all sources; what was found is written also when that is interrupted.
 
-        Images are read by threads ahead of the network, frames drawn and written by one behind it.
-
-        A source that can't be read, processed or written is named on stderr and omitted.
+        Images are read by threads ahead of the network, frames drawn and written by one behind it. A source that can't
+        be read, processed or written is named on stderr and omitted.
 
         Raises:
             InputError: nothing can be written to the folder.

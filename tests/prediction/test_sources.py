@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import InputError
-from src.prediction.sources import DEFAULT_RATE, count_frames, find_sources, read_frames
+from src.prediction.sources import DEFAULT_RATE, READ_AHEAD, count_frames, find_sources, read_ahead, read_frames
 from tests.prediction.figures import write_video
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,3 +154,31 @@ def test_the_time_stamps_tell_the_rate_that_the_header_does_not_know(tmp_path: P
 def test_unusual_rates_that_are_true_are_kept(tmp_path: Path, rate: float, count: int, expected: float) -> None:
     write_video(tmp_path / 'v.mp4', count, rate=rate)
     assert next(read_frames(find_sources([str(tmp_path)], Path('out'))[0])).rate == pytest.approx(expected, rel=1e-3)
+
+
+def test_some_images_are_read_ahead_and_come_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(30):
+        cv2.imwrite(str(tmp_path / f'{number:02}.png'), np.full((4, 4, 3), number, np.uint8))
+    write_video(tmp_path / '07.mp4', 3)
+    read, taken = [], []
+    monkeypatch.setattr('src.prediction.sources.read_image', lambda path: read.append(path) or cv2.imread(path))
+
+    with ThreadPoolExecutor(2) as readers:
+        for source, frames in read_ahead(find_sources([str(tmp_path)], tmp_path / 'out'), readers):
+            found = list(frames)
+            assert all(frame.source is source for frame in found)
+            taken.append((source.name, len(found), found[0].image[0, 0, 0]))
+            assert len(read) <= len(taken) + READ_AHEAD
+    images = [(f'{number:02}.png', 1, number) for number in range(30)]
+    assert [entry for entry in taken if entry[0] != '07.mp4'] == images and taken[7][:2] == ('07.mp4', 3)
+
+
+def test_an_image_that_cannot_be_read_ahead_fails_in_its_turn(tmp_path: Path) -> None:
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f'{number}.png'), np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / '1.png').write_bytes(b'no image')
+    with ThreadPoolExecutor(1) as readers:
+        first, second, third = read_ahead(find_sources([str(tmp_path)], tmp_path / 'out'), readers)
+        assert len(list(first[1])) == len(list(third[1])) == 1
+        with pytest.raises(InputError, match=r'1\.png: not a readable image'):
+            list(second[1])
