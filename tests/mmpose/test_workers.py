@@ -133,7 +133,9 @@ def test_workers_end_with_their_parent(death: str, tmp_path: Path) -> None:
     # The file is no pipe: one would be open until the last process that has it is gone.
     with (tmp_path / 'said').open('w') as out:
         done = subprocess.run([sys.executable, '-c', PARENT, *([death] if death else [])], cwd=ROOT, timeout=60,
-                              stdout=out, stderr=subprocess.DEVNULL)
+                              stdout=out, stderr=subprocess.DEVNULL,
+                              # A job in the background would ignore the signal.
+                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     assert (done.returncode == 0) == (not death)
     parent, *children = map(int, (tmp_path / 'said').read_text().split())
     assert len({parent, *children}) == 4
