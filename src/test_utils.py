@@ -5,7 +5,6 @@ the mirrored copies go through the network in the same batch.
 """
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 from mindspore import Tensor, nn
 
+from src.common.look_ahead import look_ahead
 from src.common.progress_bar import ProgressBar
 from src.mmpose.coco import TopDownDataset
 from src.mmpose.evaluation import Predictions, select
@@ -42,15 +42,10 @@ def crops(dataset: TopDownDataset, workers: int) -> Iterator[tuple[int, dict[str
         image = dataset.load(indices[0])['img']
         return [(i, dataset.compose.rest(dataset.load(i, image))) for i in indices]
 
-    groups = iter(dataset.groups())
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        waiting: deque = deque()
-        while True:
-            while len(waiting) < 4 * max(1, workers) and (group := next(groups, None)) is not None:
-                waiting.append(pool.submit(crops_of_image, group))
-            if not waiting:
-                return
-            yield from waiting.popleft().result()
+        images = (pool.submit(crops_of_image, group) for group in dataset.groups())
+        for image in look_ahead(images, 4 * max(1, workers)):
+            yield from image.result()
 
 
 def predict_heatmaps(forward: Forward, images: Sequence[np.ndarray], batch_size: int, flip_index: np.ndarray | None,

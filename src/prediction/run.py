@@ -96,15 +96,19 @@ class PredictionRun:
                     bar.update()
             finally:
                 with deferred_interrupts():
-                    self._writer.shutdown()
-                    self._close_video()
-                    try:
-                        self._note_written(0)
-                    finally:
-                        if self.frames:
-                            self._results.close()
-                        else:
-                            self._results.remove()
+                    self._finish()
+
+    def _finish(self) -> None:
+        """Wait for the writer, and give the last video and the results their names."""
+        self._writer.shutdown()
+        self._close_video()
+        try:
+            self._note_written(0)
+        finally:
+            if self.frames:
+                self._results.close()
+            else:
+                self._results.remove()
 
     @contextmanager
     def _omit_on_error(self, source: Source) -> Iterator[None]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +16,7 @@ import cv2
 import numpy as np
 
 from src.common.errors import InputError
+from src.common.look_ahead import look_ahead
 from src.mmpose.image import IMAGE_SUFFIXES, read_image
 
 VIDEO_SUFFIXES = frozenset({'.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg'})
@@ -183,15 +183,12 @@ def read_frames(source: Source) -> Iterator[Frame]:
 
 
 def read_ahead(sources: Sequence[Source], readers: ThreadPoolExecutor) -> Iterator[tuple[Source, Iterable[Frame]]]:
-    """Yield sources with their frames, see `read_frames`; the next images are being read meanwhile, by the readers."""
-    remaining, ahead = iter(sources), deque()
-    while True:
-        for source in islice(remaining, READ_AHEAD - len(ahead)):
-            frames = read_frames(source)
-            ahead.append((source, _results_of(readers.submit(list, frames)) if source.is_image else frames))
-        if not ahead:
-            return
-        yield ahead.popleft()
+    """Return sources with their frames, see `read_frames`; the next images are being read meanwhile, by the readers."""
+    def begin(source: Source) -> tuple[Source, Iterable[Frame]]:
+        frames = read_frames(source)
+        return source, _results_of(readers.submit(list, frames)) if source.is_image else frames
+
+    return look_ahead(map(begin, sources), READ_AHEAD)
 
 
 def _results_of(frames: Future[list[Frame]]) -> Iterator[Frame]:

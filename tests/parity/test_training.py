@@ -2,8 +2,8 @@
 
 Limits are those of the reference data's README: single ReLUs behind global pooling flip between two correct float32
 runs, so gradients are asked for a small median deviation, and tensors whose gradient is zero in theory are left out.
-Only the last convolution, which no ReLU follows, is asked for more. The gradient of head_layer.projects.3, before it,
-was off by 9e-6, 9e-5 (as PyTorch's is) or 1.2e-3 on one processor, as the kernels were compiled.
+The last convolution, which no ReLU follows, is asked for more. The gradient of head_layer.projects.3, before it, was
+off by 9e-6 with MindSpore's kernels, with ours by 9e-5 (as PyTorch's is) or 1.2e-3, by how they were compiled.
 """
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_whole_gradients(run: Run, expected, ours) -> None:
     for name, gradient in wanted.items():
         deviation = np.linalg.norm(run.gradients[ours(name)] - gradient) / np.linalg.norm(gradient)
         print(f'{name}: {deviation:.2e}')
-        assert deviation < (1e-3 if name.startswith('keypoint_head') else 0.1), name
+        assert deviation < (1e-3 if name.startswith('keypoint_head') else 1e-2 if 'head' in name else 0.1), name
         deviations.append(deviation)
     assert np.median(deviations) < 1e-2
 
@@ -148,7 +148,7 @@ def test_weights_after_five_steps(run: Run, expected, ours) -> None:
         assert way > 2 * RATE * np.linalg.norm(gradients[name])  # five steps, not one
         deviation = np.linalg.norm(found - value) / way
         print(f'{name}: {deviation:.2e} of the way, {np.abs(found - value).max():.2e} absolute')
-        assert deviation < (1e-2 if name.startswith('keypoint_head') else 0.1), name
+        assert deviation < (1e-2 if 'head' in name else 0.1), name
 
 
 def test_statistics_of_all_batch_norms_after_one_forward(run: Run, statistics) -> None:
