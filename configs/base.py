@@ -12,15 +12,21 @@ NAIVE_18 = dict(module='NAIVE', stage_modules=(2, 4, 2), stage_channels=(30, 60,
 WIDER_NAIVE_18 = dict(module='NAIVE', stage_modules=(2, 4, 2), stage_channels=(40, 80, 160, 320))
 
 IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-# Selected by experiment_cfg['recipe']; each entry overrides a key of experiment_cfg or, dotted, of a configuration.
+# Selected by experiment_cfg['recipe']; each entry overrides a key of experiment_cfg or, dotted, of a configuration. A
+# function gives the value in place of the one there; where the pipeline has no such step, it is not asked.
 RECIPES: dict[str, dict[str, Any]] = dict(
     seed={},
     # The authors': Adam, 2e-3 for 8 devices in all.
     paper={'learning_rate': 2e-3 / 8, 'weight_decay': 0.0, 'train.optimizer': 'Adam'},
     # For one device and few passes over few data, from scratch or from trained weights; chosen by measurement, see
-    # docs/parity.md. `base_config` adds less augmentation.
+    # docs/parity.md.
     short={'learning_rate': 2e-3, 'weight_decay': 0.0, 'train.optimizer': 'Adam', 'train.schedule': 'cosine',
-           'train.batch_size': 32, 'train.epochs': 30, 'train.warmup_steps': 100})
+           'train.batch_size': 32, 'train.epochs': 30, 'train.warmup_steps': 100,
+           'train_pipeline.TopDownGetRandomScaleRotation.rot_factor': lambda degrees: degrees / 3,
+           'train_pipeline.TopDownGetRandomScaleRotation.scale_factor': lambda zoom: 0.6 * zoom,
+           'train_pipeline.TopDownRandomShiftBboxCenter.prob': lambda prob: 0.0,
+           'train_pipeline.TopDownRandomTranslation.trans_prob': lambda prob: 0.0,
+           'train_pipeline.TopDownHalfBodyTransform.prob_half_body': lambda prob: 0.0})
 
 SHIFT = dict(type='TopDownRandomShiftBboxCenter', shift_factor=0.16, prob=0.3)
 HALF_BODY = dict(type='TopDownHalfBodyTransform', num_joints_half_body=8, prob_half_body=0.3)
@@ -42,15 +48,6 @@ def train_pipeline(target: dict[str, Any], padding: float, *, shift: bool, half_
         dict(type='TopDownGenerateTarget', **target),
         dict(type='Collect', keys=('img', 'target', 'target_weight'), meta_keys=()),
     ]
-
-
-def less_augmentation(*, shift: bool, half_body: bool, rotation: float, zoom: float) -> dict[str, Any]:
-    """Return what the recipe `short` overrides in `train_pipeline`; arguments as for `base_config`."""
-    steps = {'TopDownGetRandomScaleRotation.rot_factor': rotation / 3,
-             'TopDownGetRandomScaleRotation.scale_factor': 0.6 * zoom,
-             **({'TopDownRandomShiftBboxCenter.prob': 0.0} if shift else {}),
-             **({'TopDownHalfBodyTransform.prob_half_body': 0.0} if half_body else {})}
-    return {f'train_pipeline.{key}': value for key, value in steps.items()}
 
 
 def val_pipeline(padding: float) -> list[dict[str, Any]]:
@@ -87,13 +84,12 @@ def base_config(network: dict[str, Any], data: dict[str, Any], *, image_size: tu
         decoding: how heatmaps become coordinates: 'none', 'default', 'dark', 'udp' or 'megvii'.
     """
     width, height = image_size
-    augmentation = dict(shift=shift, half_body=half_body, rotation=rotation, zoom=zoom)
     target = dict(sigma=sigma, unbiased_encoding=True) if unbiased else dict(sigma=sigma)
     names = (data['info'] or {}).get('joint_names')
     return dict(
         model=dict(network, num_joints=len(names) if names else None),
         data=dict(data, image_size=image_size, heatmap_size=(width // 4, height // 4)),
-        train_pipeline=train_pipeline(target, padding, **augmentation),
+        train_pipeline=train_pipeline(target, padding, shift=shift, half_body=half_body, rotation=rotation, zoom=zoom),
         val_pipeline=val_pipeline(padding),
         train=dict(
             epochs=210, batch_size=batch_size, optimizer='AdamWeightDecay', schedule='step', lr_steps=(170, 200),
@@ -102,5 +98,5 @@ def base_config(network: dict[str, Any], data: dict[str, Any], *, image_size: tu
             boxes=boxes, score_threshold=0.0, batch_size=32, flip_test=True, shift_heatmap=None, decoding=decoding,
             blur_kernel=min(11, 6 * round(sigma) - 1), visibility_threshold=0.2, nms=nms, oks_threshold=0.9,
             backend='auto'),
-        recipes=dict(RECIPES, short={**RECIPES['short'], **less_augmentation(**augmentation)}),
+        recipes=dict(RECIPES),
     )

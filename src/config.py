@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from configs.base import RECIPES
-from src.common.errors import InputError
+from src.common.errors import InputError, nearest
 from src.common.inputs import load_json
 from src.mmpose.own_data import resolve_info
 from src.mmpose.pipeline import Compose
 from src.settings.checks import check, check_entries
 from src.settings.mmpose import translate
-from src.settings.overrides import apply, flatten, nearest, pairs, restore
+from src.settings.overrides import apply, flatten, pairs, restore
 from src.settings.table import CONFIGURATION, EXPERIMENT
 from src.weights.download import locate
 from src.weights.published import find_published, weights_folder
@@ -146,10 +146,13 @@ def resolve(given: dict[str, str], dotted: dict[str, str],
     settings.update(config)
     apply(settings, flatten(config), f'{name}: ')
     apply(settings, flatten(saved['config']), f'{file}: ')
-    recipe = given.get('recipe', settings['recipe'])
+    recipe, applied = given.get('recipe', settings['recipe']), settings['recipe'] if file else 'seed'
     if recipe not in recipes:
         raise InputError(f'recipe {recipe!r}: {nearest(recipe, recipes)}')
-    chosen = recipes[recipe] if not file or 'recipe' in given else {}
+    if applied not in ('seed', recipe):
+        raise InputError(f'--recipe {recipe}: {file} has the settings of the recipe {applied!r}, which this would only '
+                         'override in part; omit one of them')
+    chosen = {} if file and recipe == applied else recipes[recipe]
     for key in {**chosen, **dotted}:  # what follows from it follows anew
         if key.startswith('data.info'):
             settings['model']['num_joints'] = None

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from mindspore import Tensor, nn
 
+from src.common.errors import InputError
 from src.common.look_ahead import look_ahead
 from src.common.progress_bar import ProgressBar
 from src.mmpose.coco import TopDownDataset
@@ -21,6 +22,7 @@ from src.mmpose.evaluation import Predictions, select
 from src.mmpose.geometry import PIXEL_STD
 from src.mmpose.heatmap import decode, flip_back
 
+NOT_FINITE = 'the network gives numbers that are not finite; is its checkpoint sound?'
 Forward = Callable[[np.ndarray], np.ndarray]  # images float32 (N, 3, H, W) to heatmaps (N, K, H/4, W/4)
 # Heatmaps, centres, scales, method and blur kernel to x, y (n, K, 2) and scores (n, K, 1).
 Decoder = Callable[[np.ndarray, np.ndarray, np.ndarray, str, int], 'tuple[np.ndarray, np.ndarray]']
@@ -105,7 +107,7 @@ def predict(forward: Forward, dataset: TopDownDataset, settings: dict[str, Any],
         settings: the `eval` section of a configuration.
 
     Raises:
-        InputError: an image can't be read.
+        InputError: an image can't be read, or what the network gives is not finite.
     """
     count = len(dataset)
     keypoints = np.zeros((count, dataset.info.num_joints, 3), np.float32)
@@ -113,6 +115,8 @@ def predict(forward: Forward, dataset: TopDownDataset, settings: dict[str, Any],
     flip_index = dataset.info.flip_index if settings['flip_test'] and dataset.info.can_flip else None
     with ProgressBar(count, 'box') as bar:
         for rows, batch_keypoints, batch_boxes in estimate(forward, crops(dataset, workers), settings, flip_index):
+            if not np.isfinite(batch_keypoints).all():
+                raise InputError(f'{dataset.records[rows[0]]["image_file"]} and those after it: {NOT_FINITE}')
             keypoints[rows], boxes[rows] = batch_keypoints, batch_boxes
             bar.update(len(rows))
     return Predictions(keypoints, boxes, [r['image_id'] for r in dataset.records],

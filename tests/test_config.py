@@ -158,6 +158,18 @@ def test_the_recipe_for_short_trainings_augments_less() -> None:
     assert step(pipeline, 'TopDownGetRandomScaleRotation').items() >= {'rot_factor': 10, 'scale_factor': 0.15}.items()
 
 
+def test_the_recipe_for_short_trainings_goes_by_the_pipeline_there_is(tmp_path: Path) -> None:
+    path = tmp_path / 'own.py'
+    path.write_text(f'''{OWN}
+turn = dict(type='TopDownGetRandomScaleRotation', rot_factor=90)
+config['train_pipeline'][5:6] = [turn, dict(type='TopDownRandomTranslation')]
+del config['train_pipeline'][4], config['train_pipeline'][2]
+''')
+    pipeline = settings('--model_config', str(path), '--recipe', 'short')[1]['train_pipeline']
+    assert step(pipeline, 'TopDownGetRandomScaleRotation').items() >= {'rot_factor': 30, 'scale_factor': 0.3}.items()
+    assert step(pipeline, 'TopDownRandomTranslation')['trans_prob'] == 0 and len(pipeline) == 10
+
+
 def test_the_command_line_beats_the_recipe_and_the_recipe_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(experiment_cfg, 'learning_rate', 0.5)
     monkeypatch.setitem(experiment_cfg, 'loss_scale', 8)
@@ -222,13 +234,13 @@ def test_faults_of_a_configuration_of_ones_own(tmp_path: Path, change: str, word
     assert '\n' not in str(caught.value)
 
 
-def test_a_configuration_of_ones_own_in_lists_and_with_more_blocks(tmp_path: Path) -> None:
+def test_a_configuration_of_ones_own_in_lists(tmp_path: Path) -> None:
     path = tmp_path / 'own.py'
-    path.write_text(f'{OWN}config["data"]["image_size"] = [64, 64]\nconfig["model"]["blocks"] = 3\n'
+    path.write_text(f'{OWN}config["data"]["image_size"] = [64, 64]\n'
                     'del config["model"]["num_joints"], config["data"]["heatmap_size"]\n')
     _, config = settings('--model_config', str(path))
     assert config['data']['image_size'] == (64, 64) and config['data']['heatmap_size'] == (16, 16)
-    assert config['model'] == dict(module='LITE', stage_modules=(1,), stage_channels=(8, 16), blocks=3, num_joints=17)
+    assert config['model'] == dict(module='LITE', stage_modules=(1,), stage_channels=(8, 16), num_joints=17)
 
 
 @pytest.mark.parametrize(('key', 'value', 'words'), [
@@ -314,9 +326,19 @@ def test_the_command_line_stands_above_saved_settings(tmp_path: Path) -> None:
     path, (experiment, config) = saved(tmp_path, '--recipe', 'paper', '--learning_rate', '3e-4')
     found, changed = settings('--config', str(path), '--train.epochs', '3', '--device', 'CPU')
     assert found == {**experiment, 'device': 'CPU'} and changed['train'] == {**config['train'], 'epochs': 3}
-    assert settings('--config', str(path), '--recipe', 'paper')[0]['learning_rate'] == 2.5e-4
+    assert settings('--config', str(path), '--recipe', 'paper') == (experiment, config), 'it is in the file'
     _, changed = settings('--config', str(path), '--data.image_size', '96,128')
     assert changed['data']['heatmap_size'] == (24, 32)
+
+
+def test_a_recipe_comes_after_saved_settings_of_the_seeds_alone(tmp_path: Path) -> None:
+    path, _ = saved(tmp_path, '--recipe', 'short')
+    for other in ('seed', 'paper'):
+        with pytest.raises(InputError, match=f"--recipe {other}: .*config.json has the settings of the recipe 'short'"):
+            settings('--config', str(path), '--recipe', other)
+    assert settings('--config', str(path), '--recipe', 'short') == settings('--recipe', 'short')
+    path, _ = saved(tmp_path)
+    assert settings('--config', str(path), '--recipe', 'short') == settings('--recipe', 'short')
 
 
 @pytest.mark.parametrize('spelling', ['--print_config', '--print-config'])

@@ -157,3 +157,9 @@ def test_an_unreadable_picture_is_named(dataset: CocoDataset, settings: dict[str
     dataset.records[-1]['image_id'] = 'a picture of its own'
     with pytest.raises(InputError, match=r'gone\.jpg'):
         predict(Fake(JOINTS), dataset, settings, 2)
+
+
+def test_a_network_that_gives_no_numbers_has_no_score(dataset: CocoDataset, settings: dict[str, Any]) -> None:
+    fake = Fake(JOINTS)
+    with pytest.raises(InputError, match='gives numbers that are not finite; is its checkpoint sound'):
+        predict(lambda images: fake(images) * np.float32(np.nan), dataset, settings, 1)

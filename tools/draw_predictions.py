@@ -8,16 +8,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import cv2
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.common.errors import InputError, argument_parser, run
-from src.common.files import atomic_path
 from src.config import load_model_config
 from src.mmpose.annotations import read_annotations
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.evaluation import read_results
+from src.mmpose.image import write_image
 from src.mmpose.own_data import resolve_info
 from src.prediction.drawing import draw_results
 
@@ -52,8 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     shown = list(dict.fromkeys(result['image_id'] for result in results))[:options.count]
     files = {image_id: options.images / annotations.images[image_id].file_name for image_id in shown}
     sheet = draw_results(results, files, info, options.columns, options.min_score)
-    with atomic_path(options.output) as path:
-        cv2.imwrite(str(path), sheet)
+    write_image(options.output, sheet)
     print(f'{options.output}: {len(shown)} images')
     return 0
 

@@ -40,6 +40,12 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     return f'did you mean {close[0]!r}?' if close else ''
 
 
+def nearest(word: str, words: Iterable[str]) -> str:
+    """Return the part of an error message that names the nearest valid word, or all where none is near."""
+    words = list(words)
+    return did_you_mean(word, words) or f'valid: {", ".join(words) or "none"}'
+
+
 def argument_parser(description: str, **options: Any) -> argparse.ArgumentParser:
     """Return a parser whose help shows the description as it stands, and that takes no abbreviated options."""
     return argparse.ArgumentParser(description=description, allow_abbrev=False,

@@ -20,7 +20,8 @@ from src.mmpose.coco import TopDownDataset
 from src.mmpose.dataset_info import DatasetInfo
 from src.mmpose.geometry import PIXEL_STD
 from src.mmpose.heatmap import decode
-from src.mmpose.image import IMAGE_SUFFIXES, read_image, to_planes
+from src.mmpose.image import IMAGE_SUFFIXES, read_image
+from src.mmpose.transforms import NormalizeTensor
 from src.model import STRIDE
 
 FORMATS = {'MINDIR': '.mindir', 'ONNX': '.onnx', 'AIR': '.air'}
@@ -105,9 +106,9 @@ def export_network(network: nn.Cell, output: Path, file_format: str, config: dic
 
 def normalised(crops: np.ndarray, description: dict[str, Any]) -> np.ndarray:
     """Return uint8 crops (N, H, W, 3) with the network's channels as it takes them, float32 (N, 3, H, W)."""
-    mean, std = (np.array(description[key], np.float64).reshape(3, 1, 1) for key in ('mean', 'std'))
-    factor, offset = (1 / std / 255).astype(np.float32), (-mean / std).astype(np.float32)
-    return np.stack([to_planes(np.ascontiguousarray(crop), factor, offset) for crop in crops])
+    normalise = NormalizeTensor(description['mean'], description['std'])
+    normalise.from_bytes = True
+    return np.stack([normalise({'img': np.ascontiguousarray(crop)})['img'] for crop in crops])
 
 
 def _write(network: Deployed, path: Path, file_format: str, inputs: np.ndarray, description: dict[str, Any],

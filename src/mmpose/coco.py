@@ -175,6 +175,7 @@ class CocoDataset(TopDownDataset):
             if self._cut and self.annotations.images[results['image_id']].size is None:
                 height, width = results['img'].shape[:2]
                 results['bbox'] = np.array(clip_box(results['bbox'], width, height) or results['bbox'], np.float64)
+                self.records[index]['bbox'] = results['bbox']  # the metrics' unit
         return results
 
     def evaluate(self, predictions: Predictions, results: list[dict[str, Any]],

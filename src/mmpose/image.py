@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from src.common.errors import InputError
+from src.common.files import atomic_path
 
 IMAGE_SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff'})
 # A marker of a JPEG that begins a segment, or ends the image. In the data of a scan 0xff is followed by 0 or by the
@@ -37,6 +39,23 @@ def read_image(path: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
         reason = 'empty' if not data else 'truncated' if truncated else 'not a readable image'
         raise InputError(f'{path}: {reason}; replace the file or remove it from the annotations')
     return image
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write an image, BGR uint8, whole or not at all, in the format of the file's suffix.
+
+    Raises:
+        InputError: it is too large for the format, or the file can't be written.
+    """
+    with atomic_path(path) as temporary:  # OpenCV itself takes no names but in UTF-8
+        try:
+            success, data = cv2.imencode(path.suffix, image)
+        except cv2.error:
+            success = False
+        if not success:
+            raise InputError(f'{path}: {image.shape[1]} x {image.shape[0]} pixels are too many for this format; scale '
+                             'the image down')
+        temporary.write_bytes(data)
 
 
 def is_whole_jpeg(data: bytes) -> bool:

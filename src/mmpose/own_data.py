@@ -6,12 +6,13 @@ pairs follow from the names. OKS sigmas and the upper body stand in no annotatio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from src.common.errors import InputError
 from src.common.inputs import as_input_error, load_json
-from src.mmpose.dataset_info import REQUIRED_KEYS, DatasetInfo, from_mmpose
+from src.mmpose.dataset_info import DatasetInfo, from_mmpose
 from src.mmpose.sides import mirror_pairs
 
 # COCO's sigmas run from 0.025 (eyes) to 0.107 (hips). Those of a new kind of keypoint are unknown; one value between
@@ -65,9 +66,9 @@ def resolve_info(info: dict[str, Any] | str | None, annotation_files: Sequence[P
     """Return a configuration's `data.info` with all keys of `DatasetInfo`.
 
     Args:
-        info: A dict with all keys (returned as it is) or some of them, the path of a JSON file with some, or None.
-            In a dict with some, keypoints may be named or numbered from zero, and `sigmas` may be one number. A dict
-            of MMPose 0.x (`from_mmpose`) will do as well.
+        info: A dict with keys of `DatasetInfo`, the path of a JSON file with some, or None. Keypoints may be named or
+            numbered from zero, and `sigmas` may be one number; a dict that needs no change is returned as it is. A
+            dict of MMPose 0.x (`from_mmpose`) will do as well.
         annotation_files: The first that exists gives the keypoints where `info` has no `joint_names`.
 
     Returns:
@@ -83,7 +84,8 @@ def resolve_info(info: dict[str, Any] | str | None, annotation_files: Sequence[P
         raise InputError(f'data.info {info}: not a JSON object with keys such as joint_names and sigmas')
     if 'keypoint_info' in given:
         given = from_mmpose(given)
-    if given.keys() >= set(REQUIRED_KEYS):
+    with suppress(InputError):
+        DatasetInfo.from_dict(given)
         return given
     file = next((file for file in annotation_files if file.is_file()), annotation_files[0])
     category = {} if 'joint_names' in given else read_category(file, skeleton='skeleton' not in given)

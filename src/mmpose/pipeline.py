@@ -3,12 +3,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
-from difflib import get_close_matches
 from typing import Any
 
 import cv2
 
-from src.common.errors import InputError
+from src.common.errors import InputError, nearest
 from src.mmpose import transforms
 from src.mmpose.photometric import Albumentation, PhotometricDistortion, Results
 from src.mmpose.transforms import TRANSFORMS
@@ -21,7 +20,7 @@ _OTHER_TASKS = {
     'RenameKeys': 'the other steps need their keys; rename in Collect: keys=[(key, new name)]',
     'MultiItemProcess': 'it is for several views of a scene; use its pipeline alone',
     'DiscardDuplicatedItems': 'it is for several views of a scene; leave it out',
-    'LoadVideoFromFile': 'it is for clips; use LoadImageFromFile, and demo.py for videos',
+    'LoadVideoFromFile': 'it is for clips; use LoadImageFromFile, and tools/predict.py for videos',
 }
 
 # The annotations of the steps' fields, as they stand in the source, and what a config may write for them.
@@ -36,13 +35,12 @@ class Compose:
         """Build the steps.
 
         Args:
-            pipeline: Dicts with `type`, a key of `TRANSFORMS`, and that class's arguments; or functions from the dict
-                of a sample to that dict.
+            pipeline: Dicts with `type`, a key of `TRANSFORMS`, and that class's arguments.
 
         Raises:
             InputError: an unknown type or argument, or one of the wrong type; it names the nearest valid one.
         """
-        self.steps = [spec if callable(spec) else _build(spec) for spec in pipeline]
+        self.steps = [*map(_build, pipeline)]
         _tell_channels(self.steps)
         for first, second in zip(self.steps[:-1], self.steps[1:]):
             if isinstance(first, transforms.ToTensor) and isinstance(second, transforms.NormalizeTensor):
@@ -91,12 +89,12 @@ def _build(spec: dict[str, Any]) -> Any:
     if kind in _OTHER_TASKS:
         raise InputError(f'pipeline: {kind} is not taken: {_OTHER_TASKS[kind]}')
     if kind not in TRANSFORMS:
-        raise InputError(f'pipeline: type {kind!r} is unknown{_nearest(kind, TRANSFORMS)}')
+        raise InputError(f'pipeline: type {kind!r} is unknown; {nearest(kind, TRANSFORMS)}')
     known = {item.name: item for item in fields(TRANSFORMS[kind]) if item.init}
     arguments = {key: value for key, value in spec.items() if key != 'type'}
     for key, value in arguments.items():
         if key not in known:
-            raise InputError(f'pipeline: {kind} has no argument {key!r}{_nearest(key, known)}')
+            raise InputError(f'pipeline: {kind} has no argument {key!r}; {nearest(key, known)}')
         if kind == 'TopDownGenerateTarget' and _is_for_stages(key, value):
             raise InputError(f'pipeline: {kind}: the list {key} is for networks of several outputs, one target '
                              f'each (MSPN, RSN); a Lite-HRNet has one: give the last, {value[-1]!r}, alone')
@@ -116,8 +114,3 @@ def _is_for_stages(key: str, value: Any) -> bool:
     several = isinstance(value, (list, tuple)) and len(value) > 0
     return several and (key in ('sigma', 'valid_radius_factor')
                         or (key == 'kernel' and any(isinstance(item, (list, tuple)) for item in value)))
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    found = get_close_matches(str(name), known, 1, 0)
-    return f'; the nearest is {found[0]!r}' if found else '; it takes none'

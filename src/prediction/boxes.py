@@ -120,7 +120,7 @@ class BoxFile:
                 for (parts, frame), boxes in self._found.items() for _ in boxes
                 if parts in known and (parts, frame) not in self._used]
         if lost:
-            unused['fit no frame'] = lost
+            unused['fit no frame that was looked at'] = lost
         reasons = ', '.join(f'{len(places)} {reason} ({places[0]})' for reason, places in unused.items())
         count = sum(map(len, unused.values()))
         return f'{self._file}: {count} of {self._count} boxes not used: {reasons}' if unused else ''

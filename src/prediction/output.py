@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from src.common.errors import InputError
-from src.common.files import atomic_path, create_temporary
-from src.mmpose.image import IMAGE_SUFFIXES
+from src.common.files import create_temporary
+from src.mmpose.image import IMAGE_SUFFIXES, write_image
 from src.prediction.sources import VIDEO_SUFFIXES, Frame, Source, opencv_path
 
 LONGEST_NAME = 255  # bytes, in the file systems of Linux
@@ -56,13 +56,7 @@ class OutputFolder:
         """
         target = self._targets[frame.source]
         if frame.number is None:
-            with atomic_path(target) as temporary:  # OpenCV itself takes no names but in UTF-8
-                success, data = cv2.imencode(target.suffix, image)
-                if not success:
-                    raise InputError(f'{target}: {image.shape[1]} x {image.shape[0]} pixels are too many for this '
-                                     'format; scale the image down')
-                temporary.write_bytes(data)
-            return
+            return write_image(target, image)
         if self._video is None:
             self._video = _open(target, frame.rate, image.shape[1::-1])
         writer, size = self._video[:2]

@@ -22,6 +22,7 @@ from src.prediction.output import OutputFolder, ResultFile
 from src.prediction.pose_model import PoseModel
 from src.prediction.sources import Frame, Source, count_frames, read_ahead
 from src.prediction.tracking import Tracker
+from src.test_utils import NOT_FINITE
 
 WRITTEN_BEHIND = 8  # frames that wait to be written
 
@@ -92,7 +93,11 @@ class PredictionRun:
                 crops = self._crops(readers)
                 for keypoints, windows in self._model.predict_crops(crops, one_by_one=one_by_one):
                     frame, boxes = self._pending.popleft()
-                    self._write(frame, self._persons(frame, boxes, keypoints, windows))
+                    if np.isfinite(keypoints).all():
+                        self._write(frame, self._persons(frame, boxes, keypoints, windows))
+                    else:
+                        with self._omit_on_error(frame.source):
+                            raise InputError(f'{frame.source}: {NOT_FINITE}')
                     bar.update()
             finally:
                 with deferred_interrupts():

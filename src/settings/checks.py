@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from src.common.errors import InputError
-from src.settings.overrides import flatten, nearest
+from src.common.errors import InputError, nearest
+from src.settings.overrides import flatten
 from src.settings.table import CONFIGURATION, SETTINGS, Setting
 
 

@@ -7,15 +7,9 @@ from dataclasses import MISSING, fields
 from math import isfinite
 from typing import Any, get_args
 
-from src.common.errors import InputError, did_you_mean
+from src.common.errors import InputError, nearest
 from src.mmpose.transforms import TRANSFORMS
 from src.settings.table import SETTINGS, Setting
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    """Return the part of an error message that names the nearest valid word, or all where none is near."""
-    words = list(words)
-    return did_you_mean(word, words) or f'valid: {", ".join(words)}'
 
 
 def pairs(words: list[str], options: Iterable[str]) -> dict[str, str]:
@@ -56,7 +50,8 @@ def apply(settings: dict[str, Any], layer: Mapping[str, Any], origin: str, *, te
 
     Args:
         settings: nested dicts, and pipelines as lists of dicts.
-        layer: values by dotted key; in a pipeline, the second part is the type of a transform.
+        layer: values by dotted key; in a pipeline, the second part is the type of a transform. A function makes the
+            value of the one there, or, where the pipeline has no such transform, is left out.
         origin: beginning of an error message: '--' or the file that holds the layer.
         text: whether the values are text from the command line.
 
@@ -64,13 +59,21 @@ def apply(settings: dict[str, Any], layer: Mapping[str, Any], origin: str, *, te
         InputError: no such entry, or a value of another type than the entry's.
     """
     for key, value in layer.items():
+        if callable(value) and _lacks_step(settings, key):
+            continue
         node, name = _find(settings, key, origin)
+        value = value(node[name]) if callable(value) else value
         setting = SETTINGS.get(key) or _infer(node[name])
         try:
             found = convert(value, setting) if text else value
             node[name] = None if found is None and setting.optional else accept(found, setting.kind)
         except (ValueError, OverflowError, SyntaxError) as error:
             raise InputError(f'{origin}{key} {value!r}: expected {_describe(setting, node[name])}') from error
+
+
+def _lacks_step(settings: dict[str, Any], key: str) -> bool:
+    pipeline, step, *_ = key.split('.')
+    return step in TRANSFORMS and all(given['type'] != step for given in settings[pipeline])
 
 
 def _find(settings: dict[str, Any], key: str, origin: str) -> tuple[dict[str, Any], str]:

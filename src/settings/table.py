@@ -92,7 +92,6 @@ CONFIGURATION = {
     'model.stage_modules': Setting(tuple[int, ...], 'modules of each stage', least=1),
     'model.stage_channels': Setting(tuple[int, ...], 'width of each branch, high to low resolution', least=1),
     'model.num_joints': Setting(int, 'heatmaps; None: as many as data.info has keypoints', optional=True, least=1),
-    'model.blocks': Setting(int, 'blocks of each module', optional=True, least=1),
     'data.type': Setting(str, 'coco or mpii', choices=('coco', 'mpii')),
     'data.info': Setting(object, 'keypoints, skeleton, sigmas, ..., or a JSON file with some of them; None: what the '
                                  'annotations say', optional=True),

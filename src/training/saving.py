@@ -1,6 +1,7 @@
 """Checkpoints and training states: what is saved beside the training steps, when, and how it is found again."""
 from __future__ import annotations
 
+import glob
 import logging
 import time
 from collections.abc import Callable
@@ -34,7 +35,7 @@ def find_valid_states(final: Path, logger: logging.Logger) -> list[Path]:
     A later training in the same folder is newer than all of an earlier one.
     """
     found = []
-    for path in final.parent.glob(f'{final.stem}_epoch*.state'):
+    for path in final.parent.glob(f'{glob.escape(final.stem)}_epoch*.state'):
         try:
             state = read_state(path)
             found.append((state.start_time, state.step, path))
@@ -89,7 +90,7 @@ class Checkpoints(Callback):
         self.step, self.progress, self.final, self.state = step, progress, final, start
         self.interval, self.keep, self.states, self.logger = interval, keep, states, logger
         self.eval_interval, self.saved_step = eval_interval, start.step
-        for leftover in final.parent.glob(f'.{final.stem}*.part.*'):  # of a run that was killed while it saved
+        for leftover in final.parent.glob(f'.{glob.escape(final.stem)}*.part.*'):  # of a run killed while it saved
             leftover.unlink()
 
     def on_train_epoch_end(self, run_context: RunContext) -> None:
@@ -110,7 +111,7 @@ class Checkpoints(Callback):
     def _save_checkpoint(self) -> None:
         path = self.final.with_name(f'{self.final.stem}_epoch{self.progress.epoch}.ckpt')
         if self._try_save(path, lambda: save_network(self.step.result, path)) and self.keep:
-            checkpoints = sorted(path.parent.glob(f'{self.final.stem}_epoch*.ckpt'),
+            checkpoints = sorted(path.parent.glob(f'{glob.escape(self.final.stem)}_epoch*.ckpt'),
                                  key=lambda p: (p == path, p.stat().st_mtime_ns))
             for old in checkpoints[:-self.keep]:
                 drop_digest(old)

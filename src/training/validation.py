@@ -72,7 +72,8 @@ class Validation(Callback):
         rows = epoch_log.read(self.log_file, skip_damaged=True) if self.log_file.is_file() else []
         scores = {row['epoch']: row[self.metric] for row in rows if row.get(self.metric) is not None}
         if self.best_file.is_file() and scores:
-            self.best = min(scores.values()) if self.metric in ERRORS else max(scores.values())
+            kept = [row[self.metric] for row in rows if row.get('is_best')]  # earlier versions didn't say
+            self.best = kept[-1] if kept else min(scores.values()) if self.metric in ERRORS else max(scores.values())
         if self.progress.epoch not in scores and not self.progress.step_in_epoch:
             self.on_train_epoch_end(run_context)
 
@@ -114,17 +115,20 @@ class Validation(Callback):
         self.progress.figures.update(scores)
         epoch, score = self.progress.epoch, scores[self.metric]
         is_best = self.best is None or (score < self.best if self.metric in ERRORS else score > self.best)
+        if is_best and self.table:
+            is_best = self._save_best()
         if is_best:
             self.best = score
         if self.table:
-            self.table.add({'epoch': epoch, **scores})
-            if is_best:
-                self._save_best()
+            self.table.add({'epoch': epoch, **scores, **({'is_best': True} if is_best else {})})
+        told = ', the best so far' if is_best else '' if self.best is None else f' (best: {self.best:.4f})'
         self.logger.info(f'epoch {epoch}: {self.metric} {score:.4f} with {self.boxes} boxes'
-                         f'{", the best so far" if is_best else f" (best: {self.best:.4f})"}, {seconds:.0f} s')
+                         f'{told}, {seconds:.0f} s')
 
-    def _save_best(self) -> None:
+    def _save_best(self) -> bool:
         try:
             save_network(self.network, self.best_file)
         except (OSError, RuntimeError, InputError) as error:
             self.logger.warning(f'{self.best_file}: not saved ({first_line(error)})')
+            return False
+        return True

@@ -6,6 +6,7 @@ downloaded is run as code: weights are read by `src.weights.pickles`, detectors 
 """
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -21,9 +22,6 @@ from urllib.request import Request, urlopen
 from src.common.errors import InputError, did_you_mean, first_line
 from src.common.progress_bar import ProgressBar
 from src.weights.published import PUBLISHED, Published, cached, find_published
-
-with suppress(ImportError):  # Windows has none
-    import fcntl
 
 MIRROR = 'LITEHRNET_WEIGHTS_MIRROR'
 LIST = 'python tools/weights.py list'
@@ -89,7 +87,7 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(f'{path}: cannot be written ({error.strerror}); set XDG_CACHE_HOME') from error
     with lock as file:
-        with suppress(OSError, NameError):  # a file system, or a system, without locks
+        with suppress(OSError):  # a file system without locks
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -202,6 +202,8 @@ def test_a_size_that_the_file_lacks_is_that_of_the_image(tmp_path: Path, size: d
     for index in range(2):
         np.testing.assert_array_equal(dataset.load(index)['bbox'], expected.records[index]['bbox'])
         np.testing.assert_array_equal(dataset.sample(index)['img'], expected.sample(index)['img'])
+        box, other = (data.records[index]['bbox'].tolist() for data in (dataset, expected))
+        assert box == other, 'the unit of PCK'
 
 
 def test_an_image_turned_by_exif_is_refused_or_read_as_annotated(tmp_path: Path) -> None:

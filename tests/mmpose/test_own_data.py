@@ -45,6 +45,14 @@ def test_what_is_given_counts_more_and_joints_may_be_named(tmp_path: Path) -> No
     assert own['flip_pairs'] == [[0, 1]] and own['skeleton'] == []
 
 
+def test_joints_may_be_named_also_where_nothing_is_missing(tmp_path: Path) -> None:
+    given = dict(name='m', joint_names=['nose', 'l_ear', 'r_ear'], sigmas=0.05, upper_body=['nose'],
+                 flip_pairs=[['l_ear', 'r_ear']], skeleton=[['nose', 'l_ear']])
+    found = resolve_info(given, [tmp_path / 'absent.json'])
+    assert found == {**given, 'sigmas': [0.05] * 3, 'upper_body': [0], 'flip_pairs': [[1, 2]], 'skeleton': [[0, 1]]}
+    assert resolve_info(found, []) is found
+
+
 def test_a_skeleton_counts_from_0_where_it_has_a_0(tmp_path: Path) -> None:
     limbs = [[0, 1], [1, 2], [2, 3], [3, 0]]
     assert read_category(write(tmp_path, {**MOUSE, 'skeleton': limbs}))['skeleton'] == [tuple(limb) for limb in limbs]

@@ -73,7 +73,8 @@ def test_what_is_not_used_is_counted_and_named(tmp_path: Path) -> None:
     assert len(found(boxes)) == len(found(boxes, VIDEO, 0)) == 1
     assert boxes.remarks([IMAGE, VIDEO]) == (
         f'{tmp_path}/boxes.json: 9 of 11 boxes not used: 2 fit no input (b/x.jpg), 1 of another category than 1 '
-        '(category 18), 2 empty or not finite (a.jpg), 1 scored below 0.3 (a.jpg), 3 fit no frame (a.jpg, frame 0)')
+        '(category 18), 2 empty or not finite (a.jpg), 1 scored below 0.3 (a.jpg), 3 fit no frame that was looked at '
+        '(a.jpg, frame 0)')
     assert 'no frame' not in boxes.remarks([]), 'an interrupted video may have had these frames'
     assert box_file(tmp_path, []).remarks([IMAGE]) == f'{tmp_path}/boxes.json: holds no box'
     assert box_file(tmp_path, [entry(file_name='b.jpg')]).remarks([]).endswith('1 fit no input (b.jpg)')

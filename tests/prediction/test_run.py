@@ -124,6 +124,21 @@ def test_a_source_that_fails_is_named_and_the_others_are_not_lost(
         'a.png', 'c.mp4', 'd.png', 'results.json'}
 
 
+def test_a_network_that_gives_no_numbers_costs_that_image_alone(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    network = make_model().forward
+
+    def forward(images: np.ndarray) -> np.ndarray:
+        red, _, blue = images[:, :, 32, 32].T
+        return np.where(((red > 2) & (blue < -1))[:, None, None, None], np.float32(np.nan), network(images))
+
+    cv2.imwrite(str(folder / 'in/b.png'), np.full((40, 40, 3), (0, 0, 255), np.uint8))
+    prediction = start(folder, model=make_model(forward))
+    error = capsys.readouterr().err
+    assert re.fullmatch('omitted: .*in/b.png: the network gives numbers that are not finite.*\n', error)
+    assert [source.name for source in prediction.failed] == ['b.png']
+    assert [r['file_name'] for r in results(folder)] == ['a.png', *['c.avi'] * 5, 'd.png']
+
+
 @pytest.mark.parametrize('fail', ['open', 'close'])
 def test_a_video_that_cannot_be_written_is_named(folder: Path, fail: str, capsys: pytest.CaptureFixture) -> None:
     if fail == 'open':

@@ -184,6 +184,8 @@ def test_recipe_and_command_line_come_after_the_file(file: Path) -> None:
     assert config['train']['epochs'] == 9 and experiment['eval_interval'] == 0
     assert config['train_pipeline'][5]['mean'] == (0, 0, 0)
     assert config['val_pipeline'][4]['mean'] == (0.485, 0.456, 0.406)
+    shift = settings('--mmpose_config', file, '--recipe', 'short')[1]['train_pipeline'][2]
+    assert shift['type'] == 'TopDownRandomShiftBboxCenter' and shift['prob'] == 0, 'of the pipeline in the file'
 
 
 def test_saved_settings_need_neither_the_file_nor_a_module(file: Path, tmp_path: Path) -> None:

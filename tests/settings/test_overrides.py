@@ -83,7 +83,8 @@ def test_a_file_of_data_info_brings_its_number_of_keypoints(tmp_path: Path) -> N
     path.write_text(json.dumps({'joint_names': ['head', 'left_hand', 'right_hand']}))
     _, config = settings('--data.info', str(path))
     assert config['model']['num_joints'] == 3 and config['data']['info']['flip_pairs'] == [[1, 2]]
-    assert settings('--data.info.joint_names', 'head,left_hand,right_hand')[1]['model']['num_joints'] == 3
+    with pytest.raises(InputError, match=r"'coco': flip_pairs .* does not fit 3 keypoints"):
+        settings('--data.info.joint_names', 'head,left_hand,right_hand')
 
 
 def test_the_heatmaps_follow_the_images() -> None:

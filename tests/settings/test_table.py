@@ -25,7 +25,7 @@ def test_every_entry_of_every_configuration_is_in_the_table_and_of_its_type() ->
             found[key] = value
         required = {key for key, setting in CONFIGURATION.items() if not setting.optional and setting.default is None}
         assert required <= flatten(config).keys(), name
-    only_of_users = {'model.blocks', 'eval.pck_threshold', 'eval.nme_keypoints'}
+    only_of_users = {'eval.pck_threshold', 'eval.nme_keypoints'}
     assert CONFIGURATION.keys() - found.keys() == only_of_users
 
 

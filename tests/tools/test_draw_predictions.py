@@ -41,6 +41,18 @@ def test_each_image_is_a_tile(tmp_path: Path, capsys: pytest.CaptureFixture) -> 
         assert tuple(sheet[150, 75 + column]) == LEFT and tuple(sheet[150, 245 + column]) == RIGHT
 
 
+def test_a_sheet_that_is_too_high_for_its_format(tmp_path: Path) -> None:
+    options = write_evaluation(tmp_path, [dict(image_id=n, category_id=3, keypoints=[9] * 12, score=1) for n in (1, 2)])
+    annotations = json.loads((tmp_path / 'annotations.json').read_text())
+    annotations['images'] = [dict(id=n, file_name='1.png') for n in range(210)]
+    (tmp_path / 'annotations.json').write_text(json.dumps(annotations))
+    (tmp_path / 'results.json').write_text(json.dumps(
+        [dict(image_id=n, category_id=3, keypoints=[9] * 12, score=1) for n in range(210)]))
+    with pytest.raises(InputError, match=r'sheet\.jpg: 320 x 67200 pixels are too many for this format'):
+        draw_predictions.main([*options, '--columns', '1', '--count', '210', '--output', str(tmp_path / 'sheet.jpg')])
+    assert not (tmp_path / 'sheet.jpg').exists()
+
+
 def test_only_so_many_images_and_columns(tmp_path: Path) -> None:
     options = write_evaluation(tmp_path)
     assert draw_predictions.main([*options, '--columns', '1']) == 0

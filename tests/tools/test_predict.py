@@ -142,7 +142,7 @@ def test_boxes_by_file_name(checkpoint: Path, pictures: Path, tmp_path: Path, ca
     assert len(list((tmp_path / 'out').rglob('*.*'))) == 5  # images without a person are there too
     assert capsys.readouterr().out.splitlines()[-1] == (
         f'{file}: 3 of 6 boxes not used: 1 fit no input (elsewhere/b.png), 1 of another category than 1 (category 3), '
-        '1 fit no frame (clip.mp4, frame 3)')
+        '1 fit no frame that was looked at (clip.mp4, frame 3)')
 
 
 def test_equal_names_in_several_folders(checkpoint: Path, tmp_path: Path) -> None:

@@ -253,6 +253,16 @@ def test_a_later_training_is_newer_than_all_of_an_earlier_one(tmp_path: Path) ->
     assert [p.name for p in states] == ['net_epoch5.state', 'net_epoch1.state']
 
 
+def test_names_with_the_signs_of_patterns(tmp_path: Path) -> None:
+    final = tmp_path / 'mice[2]_96x96.ckpt'
+    (tmp_path / '.mice[2]_96x96_epoch9.123.part.ckpt').write_text('')
+    plan = dict(interval=1, eval_interval=0, keep=1, states=[], logger=LOGGER)
+    run_epochs(Checkpoints(make_step(), Progress(2, 100), final, BEGIN, **plan), 3)
+    assert names(tmp_path, '*.ckpt') == {'mice[2]_96x96_epoch3.ckpt'}
+    assert [path.name for path in find_valid_states(final, LOGGER)] == ['mice[2]_96x96_epoch2.state',
+                                                                        'mice[2]_96x96_epoch3.state']
+
+
 def test_a_damaged_newest_state_is_said_and_the_one_before_it_taken(tmp_path: Path,
                                                                     caplog: pytest.LogCaptureFixture) -> None:
     first = make(tmp_path, BEGIN)

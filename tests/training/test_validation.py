@@ -23,6 +23,7 @@ from src.common.errors import InputError
 from src.config import parse
 from src.settings.build import build_network
 from src.training import signals
+from src.training import validation as validation_module
 from src.training.signals import StopSignals
 from src.training.state import read_state
 from src.training.validation import Validation, choose_boxes
@@ -164,6 +165,29 @@ def test_rank_0_alone_writes_and_the_best_is_kept(synthetic: Path, tmp_path: Pat
     assert evaluate(table).best == best > progress.figures['AP']
     assert all(np.array_equal(value, kept[name]) for name, value in weights(tmp_path, '_best').items())
     assert [(row['epoch'], row['AP']) for row in epoch_log.read(table.path)] == [(4, best), (5, progress.figures['AP'])]
+
+
+def test_the_best_is_the_best_that_could_be_saved(synthetic: Path, tmp_path: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    _, experiment, config = parse(argparse.ArgumentParser(), common(synthetic, tmp_path, '--eval_interval', '1'))
+    progress, folder = Progress(1, 9), folder_of(tmp_path)
+    folder.mkdir(parents=True)
+    table = EpochTable(folder / epoch_log.FILE, progress, LOGGER)
+
+    def save(network: None, path: Path) -> None:
+        if progress.epoch == 2:
+            raise OSError(28, 'No space left on device')
+        path.write_text(f'epoch {progress.epoch}')
+
+    monkeypatch.setattr(validation_module, 'save_network', save)
+    validation = Validation(None, progress, experiment, config, LOGGER, StopSignals(), table)
+    for progress.step, score in enumerate((0.2, 0.5, 0.48), 1):
+        validation._record({'AP': score}, 1.0)
+    assert validation.best == 0.48 and validation.best_file.read_text() == 'epoch 3'
+    assert [row.get('is_best', False) for row in epoch_log.read(table.path)] == [True, False, True]
+    resumed = Validation(None, progress, experiment, config, LOGGER, StopSignals(), table)
+    resumed.on_train_begin(None)
+    assert resumed.best == 0.48, 'not the 0.5 that is in no file'
 
 
 @pytest.mark.slow
