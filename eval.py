@@ -12,15 +12,18 @@ import json
 import time
 from pathlib import Path
 
+import numpy as np
+
 from src.common.compat import describe
-from src.common.errors import argument_parser, run
+from src.common.errors import InputError, argument_parser, run
 from src.common.files import atomic_path, require_writable
+from src.common.interrupts import deferred_interrupts, raise_on_sigterm
 from src.config import crops_remark, parse, require_checkpoint, results_folder, uses_kernels
 from src.cpu.cells import accelerate
 from src.deployment.fold import fold_batch_norm
 from src.mmpose.evaluation import write_results
 from src.settings.build import build_dataset, build_network
-from src.test_utils import forward_of, predict, select_persons
+from src.test_utils import forward_of, predict, predict_heatmaps, select_persons
 from src.utils import get_logger, set_device
 from src.weights.checkpoint import load_network
 
@@ -45,6 +48,8 @@ def main(argv: list[str] | None = None) -> int:
     results_file, metrics_file = (Path(given or folder / f'{name}_{boxes}.json') for given, name in (
         (options.results_json, 'results'), (options.metrics_json, 'metrics')))
     dataset = build_dataset(experiment, config, 'val', boxes)
+    if results_file.resolve() == metrics_file.resolve():
+        raise InputError(f'{results_file}: named for the results and for the scores; give each a file of its own')
     for file in (results_file, metrics_file):
         require_writable(file)
     set_device(experiment['device'], experiment['device_id'], cpu_threads=experiment['cpu_threads'])
@@ -66,12 +71,18 @@ def main(argv: list[str] | None = None) -> int:
     logger.info(f'{checkpoint}: {len(dataset)} boxes, {", ".join(f"{k} {v}" for k, v in conditions.items())}')
     for remark in filter(None, (crops_remark(checkpoint, config), dataset.remarks)):
         logger.info(remark)
+    settings['batch_size'] = min(settings['batch_size'], len(dataset))
+    forward = forward_of(network)
+    with deferred_interrupts():
+        predict_heatmaps(forward, [np.zeros(dataset.shapes['img'], np.float32)], settings['batch_size'],
+                         dataset.flip_index(settings), False)  # compiled now, so that the rate is true
+    raise_on_sigterm()
     began = time.time()
-    predictions = predict(forward_of(network), dataset, settings, experiment['workers'])
+    predictions = predict(forward, dataset, settings, experiment['workers'])
     rate = len(dataset) / (time.time() - began)
     results = select_persons(predictions, dataset, settings)
     write_results(results, results_file)
-    logger.info(f'{results_file}: {len(results)} persons after NMS; {rate:.1f} boxes/s with compilation')
+    logger.info(f'{results_file}: {len(results)} persons after NMS; {rate:.1f} boxes/s')
 
     scores = dataset.evaluate(predictions, results, settings)
     with atomic_path(metrics_file) as path:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from src.common.compat import describe
 from src.common.errors import InputError, argument_parser, run
+from src.common.interrupts import deferred_interrupts
 from src.config import crops_remark, parse, require_checkpoint, results_folder
 from src.deployment.export import COLOURS, FORMATS, export_network, sample_crops, samples
 from src.deployment.fold import fold_batch_norm
@@ -63,9 +64,10 @@ def main(argv: list[str] | None = None) -> int:
     load_network(network, checkpoint)
     fold_batch_norm(network)
     crops = sample_crops(images, config) if images else None
-    differences = export_network(network, output, options.file_format, config, experiment['model_config'],
-                                 batch_size=batch_size, preprocess=options.preprocess, decoded=options.decode,
-                                 float16=options.float16, int8_crops=crops)
+    with deferred_interrupts():
+        differences = export_network(network, output, options.file_format, config, experiment['model_config'],
+                                     batch_size=batch_size, preprocess=options.preprocess, decoded=options.decode,
+                                     float16=options.float16, int8_crops=crops)
     summary = ', '.join(f'{name} {value:.2g}' for name, value in differences.items()) or 'not compared'
     logger.info(f'{output}: {output.stat().st_size / 1e6:.1f} MB, reloaded; largest difference from the network: '
                 f'{summary}')

@@ -85,7 +85,8 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> tuple[argp
     A `--checkpoint` that names published weights says the model configuration, unless the command line does.
 
     Raises:
-        InputError: an unknown key, a value of the wrong type, an unknown model configuration or recipe.
+        InputError: an unknown key, a value of the wrong type, an unknown model configuration or recipe, or weights to
+            start a training from where none is.
     """
     add_experiment_options(parser)
     parser.add_argument('--config', metavar='FILE', help='start from settings saved as config.json, or printed by '
@@ -94,6 +95,9 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> tuple[argp
                         help='print all settings as JSON and exit')
     options, rest = parser.parse_known_args(argv)
     given = {key: vars(options).pop(key) for key in list(vars(options)) if key in EXPERIMENT}
+    if 'checkpoint_path' in given and 'checkpoint' in options:
+        raise InputError(f'--checkpoint_path {given["checkpoint_path"]}: what a training starts from; this program '
+                         'reads --checkpoint')
     names = [name for action in parser._actions for name in action.option_strings]
     published = find_published(getattr(options, 'checkpoint', None) or '')
     if published and not options.config:

@@ -109,10 +109,9 @@ def predict(forward: Forward, dataset: TopDownDataset, settings: dict[str, Any],
     Raises:
         InputError: an image can't be read, or what the network gives is not finite.
     """
-    count = len(dataset)
+    count, flip_index = len(dataset), dataset.flip_index(settings)
     keypoints = np.zeros((count, dataset.info.num_joints, 3), np.float32)
     boxes = np.zeros((count, 6), np.float32)
-    flip_index = dataset.info.flip_index if settings['flip_test'] and dataset.info.can_flip else None
     with ProgressBar(count, 'box') as bar:
         for rows, batch_keypoints, batch_boxes in estimate(forward, crops(dataset, workers), settings, flip_index):
             if not np.isfinite(batch_keypoints).all():

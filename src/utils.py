@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import logging
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import mindspore as ms
 import numpy as np
@@ -153,6 +155,17 @@ def make_optimizer(name: str, network: nn.Cell, learning_rate: np.ndarray, weigh
     return make(parameter_groups(network, weight_decay), ms.Tensor(learning_rate))
 
 
+def _claim(file: TextIO) -> bool:
+    """Lock a file for this process until it is closed; return whether no other has. Some file systems can't tell."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        pass
+    return True
+
+
 def get_logger(file: Path | None = None, quiet: bool = False) -> logging.Logger:
     """Return the project's logger: plain lines on stdout and, dated, in `file`; only warnings if `quiet`.
 
@@ -174,6 +187,10 @@ def get_logger(file: Path | None = None, quiet: bool = False) -> logging.Logger:
             handler = logging.FileHandler(file)
         except OSError as error:
             raise InputError(f'{file}: cannot be written ({error.strerror}); choose another --output_root') from error
+        if not _claim(handler.stream):
+            handler.close()
+            raise InputError(f'{file.parent}: another training writes there; wait for its end, or choose another '
+                             '--experiment_tag')
         handler.handleError = lambda record: None  # the disk is full: the lines still come to the screen
         handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%Y-%m-%d %H:%M:%S'))
         logger.addHandler(handler)

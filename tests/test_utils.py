@@ -1,6 +1,8 @@
 """Devices, seeds, parameter groups and optimizers, the log."""
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import mindspore as ms
@@ -167,6 +169,19 @@ def test_log_goes_to_screen_and_file_once(tmp_path: Path, capsys: pytest.Capture
     assert line.endswith(' hello') and line[:2] == '20'
     get_logger()
     assert len(logger.handlers) == 1
+
+
+def test_two_trainings_do_not_write_to_one_folder(tmp_path: Path) -> None:
+    file = tmp_path / 'train.log'
+    code = (f'import fcntl; f = open({str(file)!r}, "a"); fcntl.lockf(f, fcntl.LOCK_EX); print("locked", flush=True); '
+            'input()')
+    with subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b'locked\n'
+        with pytest.raises(InputError, match=r'another training writes there; .* another --experiment_tag'):
+            get_logger(file)
+        other.communicate(b'\n')
+    get_logger(file)
+    get_logger()
 
 
 def test_log_that_cannot_be_written(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ ends a camera or stream.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from contextlib import suppress
+from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.common.errors import InputError, argument_parser, run
+from src.common.interrupts import deferred_interrupts, raise_on_sigterm
 from src.mmpose.annotations import PERSON, read_annotations
 from src.mmpose.evaluation import NMS
 from src.prediction import load_model
@@ -78,8 +79,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.detect_every < 1:
         raise InputError(f'--detect_every {options.detect_every}: must be at least 1')
+    if isnan(options.min_score):
+        raise InputError('--keypoint_threshold nan: must be a number')
+    if options.min_box_score is not None and not options.min_box_score >= 0:
+        raise InputError(f'--min_box_score {options.min_box_score}: must be at least 0')
     if options.batch is None:
         options.batch = 8 if options.detect_every == 1 else 1
+    if '' in options.inputs:
+        raise InputError("an input is empty text; give '.' for the folder you are in")
     if bool(options.inputs) == (options.webcam is not None):
         raise InputError('give images, videos or folders, or else --webcam N')
     return options
@@ -104,9 +111,9 @@ def main(argv: list[str] | None = None) -> int:
                                category_id=categories[0] if categories else PERSON, nms=options.nms,
                                style=Style(options.min_score, options.black_background, options.labels),
                                detect_every=options.detect_every, smooth=options.smooth == 'true')
-    model.predict(np.zeros((64, 64, 3), np.uint8), [[0, 0, 64, 64]])  # compiled now, so that the rate is true
-    for number in (signal.SIGINT, signal.SIGTERM):  # of the first MindSpore's own handler makes the second
-        signal.signal(number, signal.default_int_handler)
+    with deferred_interrupts():
+        model.predict(np.zeros((64, 64, 3), np.uint8), [[0, 0, 64, 64]])  # compiled now, so that the rate is true
+    raise_on_sigterm()
     began = time.perf_counter()
     with suppress(*([] if any(source.path for source in sources) else [KeyboardInterrupt])):
         prediction.run()

@@ -53,7 +53,7 @@ def argument_parser(description: str, **options: Any) -> argparse.ArgumentParser
 
 
 def run(main: Callable[[], int]) -> None:
-    """Run a program: an `InputError` becomes one line on stderr and exit status 1, Ctrl-C exit status 130.
+    """Run a program: an `InputError` or want of memory becomes one line and exit status 1, Ctrl-C exit status 130.
 
     Where nobody reads the output any more (`| head`), it ends in silence, with the exit status of SIGPIPE.
     """
@@ -63,6 +63,9 @@ def run(main: Callable[[], int]) -> None:
         sys.exit(status)
     except InputError as error:
         print('error:', *str(error).splitlines(), file=sys.stderr)  # a file's name may have a line break
+        sys.exit(1)
+    except MemoryError as error:
+        print(f'error: out of memory ({first_line(error)}); take smaller batches or images', file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)

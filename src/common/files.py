@@ -1,6 +1,7 @@
 """Files that are either whole or absent, and files that grow by whole lines."""
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -34,6 +35,8 @@ def create_temporary(path: Path) -> Path:
     temporary = path.with_name(f'.{stem}.{os.getpid()}.part{path.suffix}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         temporary.touch()
     except OSError as error:
         raise InputError(f'{path}: cannot be written ({error.strerror}); choose another folder') from error

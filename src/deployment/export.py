@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mindspore as ms
@@ -116,7 +118,7 @@ def _write(network: Deployed, path: Path, file_format: str, inputs: np.ndarray, 
     if file_format == 'ONNX':
         _write_onnx(network, path, description, float16)
         return
-    batch, mode = description['batch_size'], path.stat().st_mode
+    batch = description['batch_size']
     if not batch and file_format not in FREE_BATCH:
         raise InputError(f'{file_format} for any number of images: not from MindSpore {ms.__version__}; '
                          'give a number with --batch_size')
@@ -125,12 +127,14 @@ def _write(network: Deployed, path: Path, file_format: str, inputs: np.ndarray, 
     else:
         example = Tensor(shape=[None, *inputs.shape[1:]], dtype=Tensor(inputs).dtype)
     try:
-        ms.export(network, example, file_name=str(path), file_format=file_format)
+        with TemporaryDirectory() as folder:  # MindSpore takes few signs in a path, and leaves the file read-only
+            plain = Path(folder) / f'network{path.suffix}'
+            ms.export(network, example, file_name=str(plain), file_format=file_format)
+            shutil.copyfile(plain, path)
     except (RuntimeError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f'{file_format} export is not possible on this device: {reason}; '
                          'choose another --file_format') from error
-    path.chmod(mode)  # MindSpore leaves it read-only
     if file_format == 'MINDIR' and 'user_info' in ModelProto.DESCRIPTOR.fields_by_name:
         model = ModelProto.FromString(path.read_bytes())
         for key, value in description.items():

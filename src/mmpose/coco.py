@@ -84,6 +84,10 @@ class TopDownDataset:
         """Return the number of records."""
         return len(self.records)
 
+    def flip_index(self, settings: dict[str, Any]) -> np.ndarray | None:
+        """Return the permutation of keypoints for the flip test; None where `eval.flip_test` or the names forbid it."""
+        return self.info.flip_index if settings['flip_test'] and self.info.can_flip else None
+
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of a training sample's image (3, H, W), targets (K, h, w) and weights (K, 1)."""

@@ -37,7 +37,7 @@ def read_image(path: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
         image = None
     if image is None:
         reason = 'empty' if not data else 'truncated' if truncated else 'not a readable image'
-        raise InputError(f'{path}: {reason}; replace the file or remove it from the annotations')
+        raise InputError(f'{path}: {reason}; replace the file or leave it out')
     return image
 
 

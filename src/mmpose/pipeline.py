@@ -68,8 +68,7 @@ class Compose:
                 results = step(results)
             except cv2.error as error:
                 reason = f'{type(step).__name__} fails ({" ".join(error.err.split())})'
-                raise InputError(f'{file or "image"}: {reason}; replace the file or remove it from the annotations'
-                                 ) from error
+                raise InputError(f'{file or "image"}: {reason}; replace the file or leave it out') from error
         return results
 
 
@@ -100,6 +99,8 @@ def _build(spec: dict[str, Any]) -> Any:
                              f'each (MSPN, RSN); a Lite-HRNet has one: give the last, {value[-1]!r}, alone')
         if not isinstance(value, _ACCEPTED[known[key].type]) or isinstance(value, bool) != (known[key].type == 'bool'):
             raise InputError(f'pipeline: {kind}: {key}={value!r} is no {known[key].type}')
+        if 'prob' in key and not 0 <= value <= 1:
+            raise InputError(f'pipeline: {kind}: {key}={value!r} is no probability; give 0 to 1')
     missing = [key for key, item in known.items()
                if item.default is item.default_factory is MISSING and key not in arguments]
     if missing:

@@ -241,6 +241,8 @@ class NormalizeTensor:
 
     def __post_init__(self) -> None:
         mean, std = (np.array(value, np.float64).reshape(3, 1, 1) for value in (self.mean, self.std))
+        if not (std > 0).all():
+            raise InputError(f'NormalizeTensor: std {self.std} is to divide by; give positive numbers')
         self._factor, self._offset = (1 / std).astype(np.float32), (-mean / std).astype(np.float32)
         self._byte_factor = (1 / std / 255).astype(np.float32)
         self.from_bytes = False

@@ -1,6 +1,7 @@
 """The folder that drawn images and videos are written to, and the file of results."""
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ class OutputFolder:
         self.path = path
         self._targets: dict[Source, Path] = {}
         self._video: tuple[cv2.VideoWriter, tuple[int, int], Path, Path] | None = None
+        self._frames = 0  # of that video
         inputs, used = {source.path.resolve() for source in sources if source.path}, set()
         for source in sources:
             name, copy = PurePosixPath(source.name), 1
@@ -58,11 +60,12 @@ class OutputFolder:
         if frame.number is None:
             return write_image(target, image)
         if self._video is None:
-            self._video = _open(target, frame.rate, image.shape[1::-1])
+            self._video, self._frames = _open(target, frame.rate, image.shape[1::-1]), 0
         writer, size = self._video[:2]
         if image.shape[1::-1] != size:  # a camera or stream that changes its size half-way
             image = cv2.resize(image, size)
         writer.write(image)
+        self._frames += 1
 
     def close(self) -> None:
         """Finish the video that is being written, if there is one.
@@ -75,11 +78,16 @@ class OutputFolder:
         writer, _, temporary, target = self._video
         self._video = None
         writer.release()
+        written = cv2.VideoCapture(str(temporary))  # OpenCV says nothing when the disk is full
         try:
+            if int(written.get(cv2.CAP_PROP_FRAME_COUNT)) < self._frames:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.replace(temporary, target)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise InputError(f'{target}: cannot be written ({error.strerror}); choose another --output') from error
+        finally:
+            written.release()
 
 
 class ResultFile:

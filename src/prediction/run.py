@@ -1,7 +1,6 @@
 """Predict, draw and write the persons in all frames of all sources."""
 from __future__ import annotations
 
-import signal
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from src.common.errors import InputError
+from src.common.interrupts import deferred_interrupts
 from src.common.progress_bar import ProgressBar
 from src.mmpose.evaluation import Predictions, as_results, select_rows
 from src.prediction.boxes import Boxes, Detector
@@ -25,21 +25,6 @@ from src.prediction.tracking import Tracker
 from src.test_utils import NOT_FINITE
 
 WRITTEN_BEHIND = 8  # frames that wait to be written
-
-
-@contextmanager
-def deferred_interrupts() -> Iterator[None]:
-    """Hold back SIGINT and SIGTERM until the block has ended, and raise KeyboardInterrupt then."""
-    received: list[int] = []
-    handlers = {number: signal.signal(number, lambda number, _: received.append(number))
-                for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        if received:
-            raise KeyboardInterrupt
 
 
 class PredictionRun:

@@ -111,6 +111,10 @@ class Run:
         self.samples = build_dataset(experiment, config, 'train')
         per_epoch = steps_per_epoch(len(self.samples), settings['batch_size'], self.ranks)
         rates = update_rates(experiment, settings, per_epoch, self.ranks)
+        total = (settings['epochs'] - experiment['start_epoch']) * per_epoch
+        if experiment['accumulate_steps'] > total:
+            raise InputError(f'accumulate_steps {experiment["accumulate_steps"]}: the training has {total} steps and '
+                             'would not update the network once; pass fewer')
         network, load_message = make_network(experiment, config)
         self.folder = checkpoint_folder(experiment)
         self.logger = get_logger(self.folder / 'train.log' if self.rank == 0 else None, quiet=self.rank > 0)
@@ -121,7 +125,6 @@ class Run:
         states = find_valid_states(final_checkpoint(experiment), self.logger)
         used = settings_affecting_results(experiment, config, len(self.samples), self.ranks)
         start = find_start(self.step, states, experiment['resume'], used, self.folder, self.logger)
-        total = (settings['epochs'] - experiment['start_epoch']) * per_epoch
         self.progress = Progress(per_epoch, min(total, experiment['max_steps'] or total),
                                  settings['batch_size'] * self.ranks, experiment['start_epoch'], start.step)
         self.replaced = multiprocessing.Value('i', 0) if experiment['skip_bad_images'] else None

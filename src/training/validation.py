@@ -54,27 +54,30 @@ class Validation(Callback):
         if message:
             logger.info(message)
         self.network, self.progress, self.logger, self.table, self.boxes = network, progress, logger, table, boxes
-        self.settings, self.workers, self.interval = config['eval'], experiment['workers'], experiment['eval_interval']
-        self.dataset, self.signals = build_dataset(experiment, config, 'val', boxes), signals
+        self.workers, self.interval, self.signals = experiment['workers'], experiment['eval_interval'], signals
+        self.dataset = build_dataset(experiment, config, 'val', boxes)
+        self.settings = {**config['eval'], 'batch_size': min(config['eval']['batch_size'], len(self.dataset))}
         if not self.dataset.annotated:
             raise InputError(f'{config["data"]["val_annotations"]}: no person with labelled keypoints to evaluate with '
                              'during training; give others as --data.val_annotations, or --eval_interval 0')
         if self.dataset.remarks:
             logger.info(self.dataset.remarks)
         final = final_checkpoint(experiment)
-        self.log_file, self.best_file = final.with_name(epoch_log.FILE), final.with_name(f'{final.stem}_best.ckpt')
+        self.best_file = final.with_name(f'{final.stem}_best.ckpt')
         # The figure by which the best network is chosen.
         self.metric = 'Mean' if config['data']['type'] == 'mpii' else self.settings['metrics'][0]
+        # Read before the log loses the rows of what will be done again: the best network may be of these.
+        log_file = final.with_name(epoch_log.FILE)
+        rows = epoch_log.read(log_file, skip_damaged=True) if progress.step and log_file.is_file() else []
+        self.scores = {row['epoch']: row[self.metric] for row in rows if row.get(self.metric) is not None}
         self.best: float | None = None
+        if self.best_file.is_file() and self.scores:
+            kept = [row['best'] for row in rows if row.get('best') is not None]  # earlier versions didn't say
+            self.best = kept[-1] if kept else (min if self.metric in ERRORS else max)(self.scores.values())
 
     def on_train_begin(self, run_context: RunContext) -> None:
-        """Take up the best score of the epochs before, and evaluate an epoch whose evaluation was stopped."""
-        rows = epoch_log.read(self.log_file, skip_damaged=True) if self.log_file.is_file() else []
-        scores = {row['epoch']: row[self.metric] for row in rows if row.get(self.metric) is not None}
-        if self.best_file.is_file() and scores:
-            kept = [row[self.metric] for row in rows if row.get('is_best')]  # earlier versions didn't say
-            self.best = kept[-1] if kept else min(scores.values()) if self.metric in ERRORS else max(scores.values())
-        if self.progress.epoch not in scores and not self.progress.step_in_epoch:
+        """Evaluate an epoch whose evaluation was stopped."""
+        if self.progress.epoch not in self.scores and not self.progress.step_in_epoch:
             self.on_train_epoch_end(run_context)
 
     def on_train_epoch_end(self, run_context: RunContext) -> None:
@@ -120,7 +123,7 @@ class Validation(Callback):
         if is_best:
             self.best = score
         if self.table:
-            self.table.add({'epoch': epoch, **scores, **({'is_best': True} if is_best else {})})
+            self.table.add({'epoch': epoch, **scores, 'best': self.best})
         told = ', the best so far' if is_best else '' if self.best is None else f' (best: {self.best:.4f})'
         self.logger.info(f'epoch {epoch}: {self.metric} {score:.4f} with {self.boxes} boxes'
                          f'{told}, {seconds:.0f} s')

@@ -26,6 +26,17 @@ def test_a_reader_that_has_left_ends_the_program_in_silence(count: int) -> None:
     assert (process.stderr.read(), process.wait()) == (b'', 141)
 
 
+def test_want_of_memory_is_one_line(capsys: pytest.CaptureFixture) -> None:
+    def fail() -> int:
+        raise MemoryError('Unable to allocate 110. GiB\nfor an array')
+
+    with pytest.raises(SystemExit) as caught:
+        run(fail)
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == (
+        'error: out of memory (Unable to allocate 110. GiB); take smaller batches or images\n')
+
+
 def test_another_broken_pipe_is_not_silent() -> None:
     def fail() -> int:
         raise BrokenPipeError('of a worker')

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from src.common.errors import InputError
-from src.common.files import append_line, atomic_path
+from src.common.files import append_line, atomic_path, require_writable
 
 
 def test_a_name_as_long_as_the_system_allows(tmp_path: Path) -> None:
@@ -17,6 +17,13 @@ def test_a_name_as_long_as_the_system_allows(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     with pytest.raises(InputError, match='cannot be written'), atomic_path(tmp_path / f'{"x" * 300}.json'):
         pass
+
+
+def test_a_folder_of_that_name_is_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / 'x.json').mkdir()
+    with pytest.raises(InputError, match=r'x\.json: cannot be written \(Is a directory\)'):
+        require_writable(tmp_path / 'x.json')
+    assert not list((tmp_path).glob('.*'))
 
 
 @pytest.mark.parametrize(('before', 'after'), [

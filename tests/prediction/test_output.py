@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import cv2
@@ -81,6 +82,20 @@ def test_what_cannot_be_written_is_named_and_leaves_nothing(tmp_path: Path) -> N
     with pytest.raises(InputError, match=r'small.mp4: cannot be written \(Is a directory\)'):
         write(folder, video, 10.0)
     assert [path.name for path in tmp_path.iterdir()] == ['small.mp4']
+
+
+def test_a_video_that_finds_no_room_is_named_and_the_one_before_it_stays(tmp_path: Path) -> None:
+    source = source_of('small.avi')
+    folder = OutputFolder(tmp_path, [source])
+    (tmp_path / 'small.mp4').write_text('before')
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r'small\.mp4: cannot be written \(No space left'):
+            write(folder, source, 10.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ['before']
 
 
 def test_frames_of_another_size_fit_the_video(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Callable
 
@@ -71,6 +74,36 @@ def test_files_that_cannot_be_written_are_told_before_the_work(evaluate: Callabl
     with pytest.raises(InputError, match=r'file/x\.json: cannot be written'):
         evaluate('--boxes', 'gt', option, str(tmp_path / 'file' / 'x.json'))
     assert {path.name for path in tmp_path.iterdir()} == {'coco', 'file'}
+
+
+@pytest.mark.parametrize(('more', 'words'), [
+    (('--results_json', '{}/m.json'), r'm\.json: named for the results and for the scores'),
+    (('--checkpoint_path', 'other.ckpt'), 'other.ckpt: what a training starts from; this program reads --checkpoint')])
+def test_options_that_would_mislead_are_refused(evaluate: Callable, tmp_path: Path, more: tuple[str, ...], words: str,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, 'build_network', None)
+    with pytest.raises(InputError, match=words):
+        evaluate(*(word.format(tmp_path) for word in more))
+
+
+def test_a_batch_is_no_larger_than_the_data(evaluate: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    monkeypatch.setattr(program, 'predict_heatmaps', lambda forward, images, size, *more: sizes.append(size))
+    assert evaluate('--boxes', 'gt', '--eval.batch_size', '1000000') == 0
+    assert 0 < sizes[0] < 1000
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_one_line(checkpoint: Path, root: Path) -> None:
+    options = [option for key, value in SETTINGS.items() for option in (f'--{key}', value)]
+    process = subprocess.Popen(
+        [sys.executable, program.__file__, '--device', 'CPU', '--data_root', str(root), '--boxes', 'gt', '--checkpoint',
+         str(checkpoint), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    while ' boxes, boxes gt' not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[1] == 'interrupted\n' and process.returncode == 130
 
 
 @pytest.mark.parametrize('edit', [lambda content: content.pop('annotations'),

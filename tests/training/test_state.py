@@ -131,7 +131,8 @@ def test_other_samples_are_refused_and_other_folders_and_lengths_are_not() -> No
     saved = settings_affecting_results(EXPERIMENT, CONFIG, 10, 1)
     with pytest.raises(InputError, match='number of training samples was 10 and is now 11'):
         require_same_settings(saved, settings_affecting_results(EXPERIMENT, CONFIG, 11, 1), Path('x.state'))
-    config = {**CONFIG, 'train': {**CONFIG['train'], 'epochs': 9}, 'eval': {'batch_size': 2}}
+    config = {**CONFIG, 'train': {**CONFIG['train'], 'epochs': 9}, 'eval': {'batch_size': 2},
+              'data': {**CONFIG['data'], 'val_annotations': 'other.json', 'detections': 'found.json'}}
     with pytest.raises(InputError, match=r'train\.epochs was 5 and is now 9'):
         cosines = [{**CONFIG, 'train': {'schedule': 'cosine', 'epochs': epochs}} for epochs in (5, 9)]
         require_same_settings(*(settings_affecting_results(EXPERIMENT, c, 10, 1) for c in cosines), Path('x.state'))

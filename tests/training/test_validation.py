@@ -130,6 +130,7 @@ def test_options_of_the_step_reach_it(plain: Path, synthetic: Path, tmp_path: Pa
     (('--ema_decay', '1'), 'ema_decay 1.0: must be below 1'),
     (('--clip_norm', '-1'), 'clip_norm -1.0: must be at least 0'),
     (('--accumulate_steps', '0'), 'accumulate_steps 0'),
+    (('--accumulate_steps', '1000'), 'would not update the network once; pass fewer'),
     (('--train.schedule', 'cosin'), "train.schedule 'cosin': choose one of step, cosine"),
     (('--freeze', 'steam'), "freeze 'steam': no part of the network"),
 ])
@@ -184,10 +185,15 @@ def test_the_best_is_the_best_that_could_be_saved(synthetic: Path, tmp_path: Pat
     for progress.step, score in enumerate((0.2, 0.5, 0.48), 1):
         validation._record({'AP': score}, 1.0)
     assert validation.best == 0.48 and validation.best_file.read_text() == 'epoch 3'
-    assert [row.get('is_best', False) for row in epoch_log.read(table.path)] == [True, False, True]
+    assert [row['best'] for row in epoch_log.read(table.path)] == [0.2, 0.2, 0.48]
     resumed = Validation(None, progress, experiment, config, LOGGER, StopSignals(), table)
+    epoch_log.restart(table.path, 2)  # as a training does that was stopped within epoch 3
     resumed.on_train_begin(None)
-    assert resumed.best == 0.48, 'not the 0.5 that is in no file'
+    assert resumed.best == 0.48, 'not the 0.5 that is in no file, nor what the log has left'
+    resumed._record({'AP': 0.3}, 1.0)
+    assert validation.best_file.read_text() == 'epoch 3'
+    progress.step = 0
+    assert Validation(None, progress, experiment, config, LOGGER, StopSignals(), table).best is None, 'another training'
 
 
 @pytest.mark.slow
