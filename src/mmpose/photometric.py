@@ -1,13 +1,10 @@
-"""Steps of the pipeline that change colours and leave keypoints where they are, names and arguments as in MMPose 0.29.
+"""The step of the pipeline that changes colours and leaves keypoints where they are, as in MMPose 0.29.
 
-Both follow MMPose in the order of the channels that they see: that of LoadImageFromFile's `channel_order`, RGB unless
-given. Before TopDownAffine images are BGR here all the same, which `Compose` tells them by `reverse`.
+It follows MMPose in the order of the channels that it sees: that of LoadImageFromFile's `channel_order`, RGB unless
+given. Before TopDownAffine images are BGR here all the same, which `Compose` tells it by `reverse`.
 """
 from __future__ import annotations
 
-import random
-import threading
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +16,6 @@ from src.common.errors import InputError
 
 Results = dict[str, Any]
 GREYS, HUES = 255, 180  # the highest value, and how many hues an 8-bit HSV image has
-# Transforms of albumentations keep their random numbers in themselves or in `random`, so one thread at a time.
-_ALBUMENTATIONS = threading.Lock()
 
 
 def distort(image: np.ndarray, *, brightness: float = 0.0, contrast: float = 1.0, contrast_last: bool = False,
@@ -93,58 +88,3 @@ class PhotometricDistortion:
         results['img'] = distort(image, brightness=brightness, contrast=contrast, contrast_last=contrast_last,
                                  saturation=saturation, hue=hue, reverse=self.reverse)
         return results
-
-
-@dataclass
-class Albumentation:
-    """Apply transforms of the package albumentations, dicts with `type` and arguments, to the image alone.
-
-    Keypoints stay: transforms that move pixels do not belong here.
-    """
-    transforms: Sequence[dict]
-    keymap: dict = None
-
-    def __post_init__(self) -> None:
-        if self.keymap not in (None, {'img': 'image'}):
-            raise InputError(f"Albumentation: keymap {self.keymap} is not taken; use {{'img': 'image'}}")
-        try:
-            import albumentations
-        except ImportError as error:
-            raise InputError('Albumentation needs the package albumentations: pip install albumentations (or remove '
-                             'the step)') from error
-        self._augment = albumentations.Compose([_build_albumentation(albumentations, spec)
-                                                for spec in self.transforms])
-        self.reverse = False
-
-    def __call__(self, results: Results) -> Results:
-        seed, image = int(results['rng'].integers(2 ** 31)), results['img']
-        if self.reverse:
-            image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-        with _ALBUMENTATIONS:
-            if hasattr(self._augment, 'set_random_seed'):
-                self._augment.set_random_seed(seed)
-            else:  # before release 1.4.19
-                random.seed(seed)
-            changed = self._augment(image=image)['image']
-        if changed.shape != image.shape:
-            raise InputError(f'Albumentation: the image of shape {image.shape} became {changed.shape}; use transforms '
-                             'that change pixels only')
-        results['img'] = cv2.cvtColor(changed, cv2.COLOR_RGB2BGR) if self.reverse else changed
-        return results
-
-
-def _build_albumentation(package: Any, spec: Any) -> Any:
-    """Return the transform that a dict stands for, with those inside of it."""
-    if not isinstance(spec, dict) or not isinstance(spec.get('type'), str) or not hasattr(package, spec['type']):
-        raise InputError(f'Albumentation: {spec!r} is no transform of albumentations {package.__version__}; write '
-                         "dict(type='Blur', ...)")
-    arguments = {key: value for key, value in spec.items() if key != 'type'}
-    if isinstance(arguments.get('transforms'), (list, tuple)):
-        arguments['transforms'] = [_build_albumentation(package, inner) for inner in arguments['transforms']]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('error', UserWarning)  # an argument of another release is only warned of
-            return getattr(package, spec['type'])(**arguments)
-    except (TypeError, ValueError, UserWarning) as error:
-        raise InputError(f'Albumentation: {spec["type"]} of albumentations {package.__version__}: '
-                         f'{" ".join(str(error).split())}; use its arguments or another release') from error

@@ -9,11 +9,12 @@ import cv2
 
 from src.common.errors import InputError, nearest
 from src.mmpose import transforms
-from src.mmpose.photometric import Albumentation, PhotometricDistortion, Results
+from src.mmpose.photometric import PhotometricDistortion, Results
 from src.mmpose.transforms import TRANSFORMS
 
 # Steps of MMPose that have no place before a Lite-HRNet, and why.
 _OTHER_TASKS = {
+    'Albumentation': 'its package is no longer maintained; use PhotometricDistortion, or leave it out',
     'TopDownGenerateTargetRegression': 'it makes the coordinates that a regression network learns, not heatmaps; use '
                                        'TopDownGenerateTarget',
     'MultitaskGatherTarget': 'it makes targets for a network with several heads; use the pipeline of one of them',
@@ -25,7 +26,7 @@ _OTHER_TASKS = {
 
 # The annotations of the steps' fields, as they stand in the source, and what a config may write for them.
 _ACCEPTED = {'bool': bool, 'int': int, 'float': (int, float), 'str': str,
-             'dict': dict, **{f'Sequence[{item}]': (list, tuple) for item in ('int', 'float', 'str', 'dict')}}
+             'dict': dict, **{f'Sequence[{item}]': (list, tuple) for item in ('int', 'float', 'str')}}
 
 
 class Compose:
@@ -76,7 +77,7 @@ def _tell_channels(steps: Sequence[Any]) -> None:
     """Tell the steps that see colours whether channels are in the reverse of the order that MMPose has them in."""
     reverse = not any(isinstance(step, transforms.LoadImageFromFile) and step.channel_order == 'bgr' for step in steps)
     for step in steps:
-        if isinstance(step, (PhotometricDistortion, Albumentation, transforms.TopDownAffine)):
+        if isinstance(step, (PhotometricDistortion, transforms.TopDownAffine)):
             step.reverse = reverse
         reverse = reverse and not isinstance(step, transforms.TopDownAffine)
 

@@ -28,7 +28,7 @@ from src.mmpose.geometry import (
 )
 from src.mmpose.heatmap import encode, encode_megvii, encode_unbiased
 from src.mmpose.image import read_image, to_planes
-from src.mmpose.photometric import Albumentation, PhotometricDistortion
+from src.mmpose.photometric import PhotometricDistortion
 
 Results = dict[str, Any]
 HALF_BODY_PADDING = 1.5
@@ -331,4 +331,4 @@ def _pair(key: Any) -> Sequence[Any]:
 TRANSFORMS = {cls.__name__: cls for cls in (
     LoadImageFromFile, TopDownGetBboxCenterScale, TopDownRandomShiftBboxCenter, TopDownRandomTranslation,
     TopDownRandomFlip, TopDownHalfBodyTransform, TopDownGetRandomScaleRotation, TopDownAffine, PhotometricDistortion,
-    Albumentation, ToTensor, NormalizeTensor, TopDownGenerateTarget, Collect)}
+    ToTensor, NormalizeTensor, TopDownGenerateTarget, Collect)}

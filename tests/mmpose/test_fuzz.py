@@ -96,8 +96,7 @@ STEPS = [dict(type='PhotometricDistortion', brightness_delta=32, contrast_range=
          dict(type='TopDownGenerateTarget', sigma=2, kernel=[11, 11], encoding='Megvii', target_type='GaussianHeatmap',
               unbiased_encoding=False),
          dict(type='Collect', keys=['img', ['target', 'map']], meta_keys=['image_file'], meta_name='meta')]
-BUILT = [dict(type='LoadImageFromFile', channel_order='bgr', file_client_args={'backend': 'disk'}),
-         dict(type='Albumentation', transforms=[dict(type='Blur', transforms=[])], keymap={'img': 'image'})]
+BUILT = [dict(type='LoadImageFromFile', channel_order='bgr', file_client_args={'backend': 'disk'})]
 
 
 @BOUNDED

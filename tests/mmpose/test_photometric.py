@@ -1,10 +1,6 @@
 """Changes of colours by formula, and in the order of channels that the reference has."""
 from __future__ import annotations
 
-import sys
-import types
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -83,45 +79,3 @@ def test_place_in_the_pipeline_tells_the_channels(order: str, before: bool) -> N
 def test_floats_are_refused() -> None:
     with pytest.raises(InputError, match="leave out LoadImageFromFile's to_float32"):
         PhotometricDistortion()(dict(img=IMAGE.astype(np.float32), rng=np.random.default_rng(0)))
-
-
-class Add:
-    """Stands in for a transform of albumentations: adds a random number to the first channel."""
-
-    def __init__(self, highest: int = 9) -> None:
-        self.highest, self.rng = highest, np.random.default_rng()
-
-    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        return dict(image=image + np.uint8((self.rng.integers(self.highest), 0, 0)))
-
-
-class Chain:
-    """Stands in for albumentations.Compose."""
-
-    def __init__(self, transforms: list[Any]) -> None:
-        self.transforms = transforms
-
-    def set_random_seed(self, seed: int) -> None:
-        self.transforms[0].rng = np.random.default_rng(seed)
-
-    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        return self.transforms[0](image)
-
-
-def test_albumentations_see_rgb_and_depend_on_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    package = types.SimpleNamespace(Compose=Chain, Add=Add, __version__='9.9')
-    monkeypatch.setitem(sys.modules, 'albumentations', package)
-    step = Compose([dict(type='Albumentation', transforms=[dict(type='Add', highest=99)], keymap={'img': 'image'})])
-    made = [step(dict(img=IMAGE // 2, rng=np.random.default_rng(seed)))['img'] for seed in (1, 1, 2)]
-    np.testing.assert_array_equal(made[0], made[1])
-    assert (made[0] != made[2]).any()
-    np.testing.assert_array_equal(made[0][..., :2], IMAGE[..., :2] // 2)  # BGR before the crop: red is last
-    for spec, words in ((dict(type='Ad'), 'no transform of albumentations 9.9'), (dict(type='Add', low=1), "'low'")):
-        with pytest.raises(InputError, match=words):
-            Compose([dict(type='Albumentation', transforms=[spec])])
-
-
-def test_missing_albumentations_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, 'albumentations', None)
-    with pytest.raises(InputError, match='pip install albumentations'):
-        Compose([dict(type='Albumentation', transforms=[])])
