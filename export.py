@@ -14,7 +14,7 @@ from pathlib import Path
 from src.common.compat import describe
 from src.common.errors import InputError, argument_parser, run
 from src.common.interrupts import deferred_interrupts
-from src.config import crops_remark, parse, require_checkpoint, results_folder
+from src.config import crops_remark, model_name, parse, require_checkpoint, results_folder
 from src.deployment.export import COLOURS, FORMATS, export_network, sample_crops, samples
 from src.deployment.fold import fold_batch_norm
 from src.settings.build import build_network
@@ -43,6 +43,10 @@ def main(argv: list[str] | None = None) -> int:
     if options.int8 and (options.file_format != 'ONNX' or options.preprocess or options.decode
                          or options.batch_size):
         raise InputError('--int8: for --file_format ONNX without --preprocess, --decode and --batch_size; leave it out')
+    decoding = config['eval']['decoding']
+    if options.decode and decoding in ('udp', 'megvii'):
+        raise InputError('--decode: finds keypoints by arg-max and quarter-pixel shift, which is wrong for heatmaps of '
+                         f'eval.decoding {decoding}; leave it out')
     images = samples(Path(options.int8)) if options.int8 else []
     least = 1 if options.file_format == 'AIR' else 0
     batch_size = least if options.batch_size is None else options.batch_size
@@ -51,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 
     checkpoint = require_checkpoint(options.checkpoint, experiment)
     suffix = FORMATS[options.file_format]
-    default = results_folder(checkpoint, experiment) / f'{Path(experiment["model_config"]).stem}{suffix}'
+    default = results_folder(checkpoint, experiment) / f'{model_name(experiment["model_config"])}{suffix}'
     output = Path(options.output or default)
     if output.suffix != suffix:
         raise InputError(f'--output {output}: a {options.file_format} file ends in {suffix}')
@@ -60,6 +64,8 @@ def main(argv: list[str] | None = None) -> int:
     logger.info(describe(experiment['device']))
     if remark := crops_remark(checkpoint, config):
         logger.info(remark)
+    if options.decode and decoding != 'default':
+        logger.info(f'the file finds keypoints by arg-max and quarter-pixel shift, not by eval.decoding {decoding}')
     network = build_network(config)
     load_network(network, checkpoint)
     fold_batch_norm(network)

@@ -251,9 +251,14 @@ def checkpoint_folder(experiment: dict[str, Any]) -> Path:
     return Path(experiment['output_root']) / 'checkpoints' / experiment['experiment_tag']
 
 
+def model_name(model_config: str) -> str:
+    """Return what files of a model are called: a configuration's name, or that of its .py file."""
+    return Path(model_config).name.removesuffix('.py')
+
+
 def final_checkpoint(experiment: dict[str, Any]) -> Path:
     """Return the file that training writes last and eval.py and export.py read: <model_config>.ckpt."""
-    return checkpoint_folder(experiment) / f'{Path(experiment["model_config"]).stem}.ckpt'
+    return checkpoint_folder(experiment) / f'{model_name(experiment["model_config"])}.ckpt'
 
 
 def require_checkpoint(given: str | None, experiment: dict[str, Any]) -> Path:

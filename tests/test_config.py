@@ -197,6 +197,7 @@ def test_a_configuration_by_its_path(tmp_path: Path) -> None:
     experiment, config = settings('--model_config', str(path), '--output_root', str(tmp_path), '--train.epochs', '2')
     assert config['model']['stage_channels'] == (8, 16) and config['train']['epochs'] == 2
     assert final_checkpoint(experiment) == tmp_path / 'checkpoints' / 'lhrnet18_256_coco_default' / 'my-own.ckpt'
+    assert final_checkpoint({**experiment, 'model_config': 'mm.v2'}).name == 'mm.v2.ckpt'  # after mm.v2.py of MMPose
 
 
 def test_a_configuration_without_recipes_has_the_seeds(tmp_path: Path) -> None:

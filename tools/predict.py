@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     prediction = PredictionRun(model, sources, detect, folder, image_ids=image_ids,
                                category_id=categories[0] if categories else PERSON, nms=options.nms,
                                style=Style(options.min_score, options.black_background, options.labels),
-                               detect_every=options.detect_every, smooth=options.smooth == 'true')
+                               detect_every=options.detect_every, smooth=options.smooth == 'true', taken_ids=names)
     with deferred_interrupts():
         model.predict(np.zeros((64, 64, 3), np.uint8), [[0, 0, 64, 64]])  # compiled now, so that the rate is true
     raise_on_sigterm()

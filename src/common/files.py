@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 
 from src.common.errors import InputError
 
@@ -26,13 +27,13 @@ def require_writable(path: Path | str) -> None:
 
 
 def create_temporary(path: Path) -> Path:
-    """Return a new hidden file beside `path`, of this process, with its suffix and, unless that is too long, its name.
+    """Return a new hidden file beside `path`, with its suffix and, unless that is too long, its name.
 
     Raises:
         InputError: the folder can't be made or written to.
     """
     stem = path.stem if len(os.fsencode(path.name)) < 230 else path.stem[:50]  # 255 bytes are the limit
-    temporary = path.with_name(f'.{stem}.{os.getpid()}.part{path.suffix}')
+    temporary = path.with_name(f'.{stem}.{token_hex(4)}.part{path.suffix}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():

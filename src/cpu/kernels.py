@@ -15,7 +15,7 @@ from pathlib import Path
 from mindspore import ops
 
 from src.common.errors import InputError
-from src.common.files import atomic_path, cache_folder
+from src.common.files import atomic_path, cache_folder, check_digest, drop_digest, write_digest
 
 logger = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent
@@ -23,6 +23,7 @@ FOLDER = Path(__file__).parent
 # process, and not-a-numbers must stay what they are.
 FLAGS = ('-O3', '-march=native', '-ffp-contract=fast', '-fassociative-math', '-fno-signed-zeros', '-fno-trapping-math',
          '-fno-math-errno', '-pthread', '-shared', '-fPIC', '-std=c++17')
+PROCESSOR = ('flags', 'Features', 'CPU implementer', 'CPU part')  # lines of /proc/cpuinfo, the last three of ARM
 Shapes = Callable[..., 'list[list[int]]']
 
 
@@ -34,23 +35,35 @@ def build_library() -> Path | None:
     name = os.environ.get('CXX', 'g++')
     compiler = shutil.which(name)
     try:
+        if ':' in str(cache_folder()):
+            raise InputError(f'{cache_folder()}: MindSpore takes no colon in the path; set XDG_CACHE_HOME')
         if compiler is None:
-            raise RuntimeError(f'there is no C++ compiler {name}')
+            raise RuntimeError(f'there is no C++ compiler {name}; install g++ or name another C++17 compiler in the '
+                               'variable CXX')
         version = _run(compiler, '--version')
         processor = Path('/proc/cpuinfo').read_text().split('\n\n')[0] if platform.system() == 'Linux' else ''
-        flags = next((line for line in processor.splitlines() if line.startswith('flags')), platform.processor())
+        flags = '\n'.join(line for line in processor.splitlines() if line.startswith(PROCESSOR)) or platform.processor()
         files = sorted(path for path in FOLDER.iterdir() if path.suffix in ('.cc', '.h'))
         digest = hashlib.sha256(b'\0'.join([*(path.read_bytes() for path in files), version, flags.encode(),
                                             ' '.join(FLAGS).encode()]))
         library = cache_folder() / f'kernels-{digest.hexdigest()[:16]}.so'
-        if not library.is_file():
+        if not _is_whole(library):
+            drop_digest(library)
             with atomic_path(library) as temporary:
                 _run(compiler, *FLAGS, *(str(path) for path in files if path.suffix == '.cc'), '-o', str(temporary))
+            write_digest(library)
     except (OSError, RuntimeError, InputError) as error:
-        _warn(f"the CPU runs on MindSpore's operators, which are slower, as our own do not compile: {error}; install "
-              'g++ or name another C++17 compiler in the variable CXX')
+        _warn(f"the CPU runs on MindSpore's operators, which are slower, as our own do not compile: {error}")
         return None
     return library
+
+
+def _is_whole(library: Path) -> bool:
+    try:
+        check_digest(library)
+    except InputError:
+        return False
+    return library.is_file()
 
 
 def _run(*command: str) -> bytes:
@@ -58,7 +71,8 @@ def _run(*command: str) -> bytes:
     if result.returncode:
         lines = [line.strip() for line in result.stderr.decode(errors='replace').splitlines() if line.strip()]
         errors = [line for line in lines if 'error' in line]  # g++ draws an arrow under them
-        raise RuntimeError(f'{command[0]}: {[f"exit status {result.returncode}", *lines, *errors][-1]}')
+        reason = [f'exit status {result.returncode}', *lines, *errors][-1]
+        raise RuntimeError(f'{command[0]}: {reason}; name another C++17 compiler in the variable CXX')
     return result.stdout
 
 

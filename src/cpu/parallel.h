@@ -32,12 +32,12 @@ class Pool {
     Start(threads);
   }
 
-  int64_t Threads() const { return static_cast<int64_t>(threads_.size()) + 1; }
+  int64_t Threads() const { return count_of_threads_; }
 
   // task(i) for i in [0, count), on whichever thread is free, several neighbours at a time where there are many; returns
   // when all are done, throws what a task threw. What a task runs itself stays on its thread.
   void Run(int64_t count, const std::function<void(int64_t)> &task) {
-    if (threads_.empty() || count <= 1 || inside_) {
+    if (Threads() == 1 || count <= 1 || inside_) {
       for (int64_t i = 0; i < count; ++i) task(i);
       return;
     }
@@ -64,9 +64,10 @@ class Pool {
       try {
         threads_.emplace_back([this, round = round_.load()] { Serve(round); });
       } catch (const std::system_error &) {
-        return;  // the system gives no more: those there are do the work
+        break;  // the system gives no more: those there are do the work
       }
     }
+    count_of_threads_ = static_cast<int64_t>(threads_.size()) + 1;
   }
 
   void Stop() {
@@ -116,6 +117,7 @@ class Pool {
   static constexpr int64_t kTurns = 32;  // of a thread: as many as even out what other programs take of a core
   inline static thread_local bool inside_ = false;  // a task
   std::vector<std::thread> threads_;
+  std::atomic<int64_t> count_of_threads_{1};  // with the caller's
   std::mutex caller_, mutex_;
   std::condition_variable wake_, done_;
   const std::function<void(int64_t)> *task_ = nullptr;

@@ -12,14 +12,17 @@
 namespace litehrnet {
 namespace {
 
-bool IsFinite(const Values &x) {
-  uint32_t worst = 0;
+// Whether all values, and the squares of `scale` times them, are numbers of float32.
+bool IsFinite(const Values &x, float scale) {
+  uint32_t worst = 0;  // without the sign; of infinity and not-a-numbers above all others
   for (int64_t k = 0; k < x.size; ++k) {
     uint32_t bits;
     std::memcpy(&bits, x.data + k, sizeof bits);
     worst = std::max(worst, bits & 0x7fffffffu);
   }
-  return worst < 0x7f800000u;  // infinity; not-a-numbers are above it
+  float largest;
+  std::memcpy(&largest, &worst, sizeof largest);
+  return scale * largest < 18446744073709551616.0f;  // 2^64
 }
 
 // One parameter with its gradient and the averages of that and of its square.
@@ -70,7 +73,7 @@ void FinishStep(Tensors t) {
   Pool &pool = Pool::Get();
   std::atomic<bool> is_finite{true};
   pool.Run(decays.size, [&](int64_t i) {
-    if (!IsFinite(trained[i].gradient)) is_finite = false;
+    if (!IsFinite(trained[i].gradient, factors[0])) is_finite = false;
   });
   *finite = is_finite;
   if (!is_finite) return;

@@ -234,7 +234,9 @@ void WeightingTrain(Tensors t) {
 void Infer(Block g) {
   const int64_t low = g.batch * g.low.pixels;
   g.pooled = Scratch(5, low * g.total), g.a1 = Scratch(6, low * g.hidden), g.weight = Scratch(7, low * g.total);
-  std::vector<float> spatial(3 * g.batch * g.total);  // as many hidden channels as others are enough
+  int64_t hidden = 0;
+  for (const Branch &b : g.branches) hidden += b.hidden;
+  std::vector<float> spatial(g.batch * (2 * g.total + hidden));
   float *next = spatial.data();
   for (Branch &b : g.branches) {
     b.means = next, b.gates = next += g.batch * b.channels, b.hiddens = next += g.batch * b.channels;

@@ -15,6 +15,7 @@ from mindspore.train.mind_ir_pb2 import ModelProto
 from src.common.compat import FREE_BATCH
 from src.common.errors import InputError
 from src.common.files import atomic_path
+from src.config import model_name
 from src.cpu.cells import decelerate
 from src.deployment.runtime import Run, import_onnxruntime, open_file
 from src.deployment.wrappers import ArgMax, Deployed, Normalise
@@ -49,7 +50,7 @@ def describe(config: dict[str, Any], model_config: str, batch_size: int, preproc
     order = pipeline.get('LoadImageFromFile', {}).get('channel_order', 'rgb')
     normalise, info = pipeline.get('NormalizeTensor', dict(mean=(0., 0., 0.), std=(1., 1., 1.))), data['info']
     return dict(
-        model_config=Path(model_config).stem, image_size=data['image_size'], batch_size=batch_size,
+        model_config=model_name(model_config), image_size=data['image_size'], batch_size=batch_size,
         input='uint8 NHWC' if preprocess else 'float32 NCHW, (value / 255 - mean) / std',
         colour_order=preprocess or order, network_order=order, preprocess=bool(preprocess),
         mean=normalise['mean'], std=normalise['std'], decode=decoded,

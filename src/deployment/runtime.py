@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable
 
@@ -91,4 +92,8 @@ def _open_onnx(path: Path) -> tuple[Run, dict[str, Any]]:
 
 
 def _description(metadata: dict[str, str]) -> dict[str, Any]:
-    return {key: json.loads(value) for key, value in metadata.items()} if 'model_config' in metadata else {}
+    found = {}
+    for key, value in metadata.items():
+        with suppress(ValueError):  # of another tool
+            found[key] = json.loads(value)
+    return found if {'config', 'image_size'} <= found.keys() else {}

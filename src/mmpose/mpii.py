@@ -62,7 +62,7 @@ class MpiiDataset(TopDownDataset):
         if center[0] != -1:
             center[1] += CENTER_SHIFT * scale
         joints, visible = np.zeros((2, count, 3), np.float32)
-        joints[:, :2], visible[:, :2] = points - 1, labels[:, None]
+        joints[:, :2], visible[:, :2] = points - 1, np.clip(labels, 0, 1)[:, None]
         return dict(image_file=str(folder / person['image']), image_id=person['image'], category_id=PERSON,
                     bbox_score=1.0, rotation=0.0, center=(center - 1).astype(np.float32),
                     scale=np.full(2, scale, np.float32), joints_3d=joints, joints_3d_visible=visible,

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from src.common.errors import InputError
+from src.common.errors import InputError, nearest
 from src.common.inputs import as_input_error, load_json
 from src.mmpose.dataset_info import DatasetInfo, from_mmpose
 from src.mmpose.sides import mirror_pairs
@@ -90,16 +90,22 @@ def resolve_info(info: dict[str, Any] | str | None, annotation_files: Sequence[P
     file = next((file for file in annotation_files if file.is_file()), annotation_files[0])
     category = {} if 'joint_names' in given else read_category(file, skeleton='skeleton' not in given)
     merged = {'name': 'own', 'skeleton': (), 'sigmas': DEFAULT_SIGMA, 'upper_body': (), **category, **given}
-    with as_input_error(file, 'dataset_info'):
+    with as_input_error(info if isinstance(info, str) else 'data.info', 'an entry'):
         names = merged['joint_names'] = [str(name) for name in merged['joint_names']]
         if 'flip_pairs' not in given:
             merged['flip_pairs'], unpaired = mirror_pairs(names)
             if unpaired:  # settings saved before there was such a key stay equal
                 merged['unpaired_sides'] = unpaired
         numbers = {name: number for number, name in enumerate(names)}
+
+        def number(keypoint: Any) -> Any:
+            if isinstance(keypoint, str) and keypoint not in numbers:
+                raise InputError(f'data.info: no keypoint {keypoint!r}; {nearest(keypoint, names)}')
+            return numbers.get(keypoint, keypoint)
+
         for key in ('flip_pairs', 'skeleton'):
-            merged[key] = [[numbers.get(keypoint, keypoint) for keypoint in pair] for pair in merged[key]]
-        merged['upper_body'] = [numbers.get(keypoint, keypoint) for keypoint in merged['upper_body']]
+            merged[key] = [[*map(number, pair)] for pair in merged[key]]
+        merged['upper_body'] = [*map(number, merged['upper_body'])]
     if isinstance(merged['sigmas'], (int, float)):
         merged['sigmas'] = [merged['sigmas']] * len(names)
     DatasetInfo.from_dict(merged)

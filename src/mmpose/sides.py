@@ -16,12 +16,14 @@ Words = tuple[str, ...]
 
 # Alone, at the start of a longer word, or behind three letters of it (not in upright). In this order: English, German
 # and Dutch, French, Spanish, Italian, Portuguese, Latin, Russian; then Chinese and Japanese, Korean, anywhere.
-LEFT = 'left(?!over)|links|linke[mnrs]?|gauche|izquierd[ao]|sinistr[ao]|esquerd[ao]|sinister|лев(?:ый|ая|ое)'
-RIGHT = 'right|rechts|rechte(?!ck)[mnrs]?|droite?|derech[ao]|destr[ao]|direit[ao]|dexter|прав(?:ый|ая|ое)'
-LEFT_CHARACTERS, RIGHT_CHARACTERS = '左|왼쪽?', '右|오른쪽?'
+_RUSSIAN = '(?:ый|ая|ое|ые|ого|ой|ому|ую|ым|ых)'
+LEFT = f'left(?!over)|links|linke[mnrs]?|gauche|izquierd[ao]|sinistr[ao]|esquerd[ao]|sinister|лев{_RUSSIAN}'
+RIGHT = f'right|rechts|rechte(?!ck)[mnrs]?|droite?|derech[ao]|destr[ao]|direit[ao]|dexter|прав{_RUSSIAN}'
+LEFT_CHARACTERS, RIGHT_CHARACTERS = '左|ひだり|왼쪽?|좌측', '右|みぎ|오른쪽?|우측'
 _SIDE = re.compile(rf'(?:^|(?<=\w\w\w))(?:({LEFT})|({RIGHT}))|({LEFT_CHARACTERS})|({RIGHT_CHARACTERS})')
 # Too short, or too common otherwise, to be a side unless the other name exists.
-ABBREVIATIONS = {'lft': 'rgt', 'li': 're', 'izq': 'der', 'sx': 'dx', 'esq': 'dir', 'g': 'd'}
+ABBREVIATIONS = {'lft': 'rgt', 'li': 're', 'izq': 'der', 'izqda': 'dcha', 'izqdo': 'dcho', 'sx': 'dx', 'esq': 'dir',
+                 'g': 'd'}
 OTHER = {'left': 'right', 'right': 'left'}
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from src.common.errors import InputError
+from src.common.errors import InputError, first_line
 from src.config import ROOT, resolve
 from src.cpu.cells import accelerate
 from src.deployment.fold import fold_batch_norm
@@ -209,11 +209,28 @@ def _checkpoint_config(path: Path, given: dict[str, str]) -> tuple[dict[str, Any
     return resolve(given or {'model_config': name}, {})[1], None
 
 
+def _checked(run: Forward, path: Path, keypoints: int) -> Forward:
+    """Return `run`; where a file is not for the model configuration that was given with it, an InputError says so."""
+    def run_or_tell(images: np.ndarray) -> np.ndarray:
+        try:
+            result = run(images)
+        except Exception as error:  # of many kinds, the runtimes' own
+            raise InputError(f'{path}: does not take {images.shape} ({first_line(error)}); give its own model_config'
+                             ) from error
+        if result.shape[1] != keypoints:
+            raise InputError(f'{path}: finds {result.shape[1]} keypoints, and the model configuration has {keypoints}; '
+                             'give its own model_config')
+        return result
+
+    return run_or_tell
+
+
 def _open_exported(path: Path, given: dict[str, str]) -> tuple[Forward, dict[str, Any], Decoder]:
     run, description = open_file(path)
     if not given and not description:
         raise InputError(f'{path}: does not say what network it is; give its model_config')
     config = resolve(given, {})[1] if given else restore(description['config'])
+    run = _checked(run, path, len(config['data']['info']['joint_names']))
     size = np.array(config['data']['image_size'])
 
     def move_to_image(keypoints: np.ndarray, center: np.ndarray, scale: np.ndarray,

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -32,13 +32,14 @@ class PredictionRun:
 
     def __init__(self, model: PoseModel, sources: Sequence[Source], detect: Detector, folder: OutputFolder, *,
                  image_ids: dict[Source, Any], category_id: Any, nms: str | None, style: Style,
-                 detect_every: int = 1, smooth: bool = True) -> None:
+                 detect_every: int = 1, smooth: bool = True, taken_ids: Iterable[Any] = ()) -> None:
         """Prepare a run; nothing is read or written before `run`.
 
         Args:
             folder: for the drawn images and videos, and for `results.json`: persons in COCO's result format, with
                 `file_name` and, in videos, `frame` and `track_id`.
             image_ids: of images; others are numbered.
+            taken_ids: no image is numbered so, nor as one in `image_ids`.
             category_id: of persons whose box has none.
             nms: among the persons of an image; None: as the model's configuration says.
             style: how persons are drawn; in videos, those of a lower score than its min_score are not followed.
@@ -50,7 +51,8 @@ class PredictionRun:
         self._image_ids, self._category_id, self._style = image_ids, category_id, style
         self._detect_every, self._smooth = detect_every, smooth
         self._trackers: dict[Source, Tracker] = {}
-        self._next_id = max([0, *(i for i in image_ids.values() if isinstance(i, int))]) + 1
+        taken = (str(image_id) for image_id in (*taken_ids, *image_ids.values()))
+        self._next_id = max([0, *(int(number) for number in taken if number.isdecimal())]) + 1
         self._nms = nms or model.config['eval']['nms']
         self._pending: deque[tuple[Frame, Boxes]] = deque()
         self._writing: deque[tuple[list[dict[str, Any]], Future[bool]]] = deque()

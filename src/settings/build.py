@@ -49,5 +49,11 @@ def build_dataset(experiment: dict[str, Any], config: dict[str, Any], split: str
         detections = root / data['detections']
         if not detections.is_file():
             raise InputError(f'{detections}: no such detection file; or pass --boxes gt')
-    return CocoDataset(*arguments, detection_file=detections, score_threshold=config['eval']['score_threshold'],
-                       seed=seed)
+    dataset = CocoDataset(*arguments, detection_file=detections, score_threshold=config['eval']['score_threshold'],
+                          seed=seed)
+    if split == 'val' and 'NME' in config['eval']['metrics']:
+        pair = list(config['eval']['nme_keypoints'])
+        if not any((record['joints_3d_visible'][pair, 0] > 0).all() for record in dataset.records):
+            raise InputError(f'eval.nme_keypoints {tuple(pair)}: nobody in {data["val_annotations"]} has them '
+                             'labelled; choose others, or omit NME')
+    return dataset

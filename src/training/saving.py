@@ -14,6 +14,7 @@ from mindspore.train.callback import Callback, RunContext
 from src.callback import Progress
 from src.common.errors import InputError, first_line
 from src.common.files import drop_digest
+from src.common.inputs import load_json
 from src.training.signals import StopSignals, exit_after_signal
 from src.training.state import (
     TrainingState,
@@ -44,6 +45,19 @@ def find_valid_states(final: Path, logger: logging.Logger) -> list[Path]:
     return [path for _, _, path in sorted(found)]
 
 
+def of_this_training(states: list[Path], folder: Path, logger: logging.Logger) -> list[Path]:
+    """Return the states of the training that wrote config.json; those before it are named in the log.
+
+    A training that was killed before it saved a state is the folder's last all the same.
+    """
+    file = folder / 'config.json'
+    began = load_json(file).get('start_time') if file.is_file() else None  # earlier versions didn't say
+    mine = [path for path in states if began in (None, read_state(path).start_time)]
+    if states and not mine:
+        logger.warning(f'{states[-1]} is of a training before the last one, which saved no state')
+    return mine
+
+
 def find_start(step: TrainStep, states: list[Path], resume: str, settings: dict[str, Any], folder: Path,
                logger: logging.Logger) -> TrainingState:
     """Return where a training begins: the newest state, whose arrays are put into `step`, or step 0.
@@ -56,16 +70,17 @@ def find_start(step: TrainStep, states: list[Path], resume: str, settings: dict[
     Raises:
         InputError: a state is asked for and there is none, or it is of another training.
     """
-    if states and resume != 'no':
-        state = read_state(states[-1])
-        require_same_settings(state.settings, settings, states[-1])
-        fill_step(step, state, states[-1])
-        logger.info(f'resuming from {states[-1]} at step {state.step}')
+    mine = of_this_training(states, folder, logger) if resume != 'no' else []
+    if mine:
+        state = read_state(mine[-1])
+        require_same_settings(state.settings, settings, mine[-1])
+        fill_step(step, state, mine[-1])
+        logger.info(f'resuming from {mine[-1]} at step {state.step}')
         return state
     if resume == 'yes':
         raise InputError(f'--resume: {folder} has no valid training state; check --experiment_tag and --model_config, '
                          'or pass --resume auto to start without one')
-    if states:
+    if states and resume == 'no':
         logger.warning(f'starting a new run beside {states[-1]} of an earlier one; pass --resume to continue that')
     return TrainingState(time.time(), 0, settings, {})
 

@@ -130,6 +130,7 @@ class Run:
         self.replaced = multiprocessing.Value('i', 0) if experiment['skip_bad_images'] else None
         self.load_message, self.update_count = load_message, len(rates)
         self.sink = experiment['dataset_sink_mode'] and experiment['device'] != 'CPU'
+        self.start_time = start.start_time
         self.callbacks = self._make_callbacks(start, states)
 
     def _make_callbacks(self, start: TrainingState, states: list[Path]) -> list[Callback]:
@@ -162,8 +163,8 @@ class Run:
             return
         if self.rank == 0:
             with atomic_path(self.folder / 'config.json') as path:
-                path.write_text(json.dumps({'experiment': {**self.experiment, 'resume': 'no'}, 'config': self.config},
-                                           indent=1))
+                path.write_text(json.dumps({'experiment': {**self.experiment, 'resume': 'no'}, 'config': self.config,
+                                            'start_time': self.start_time}, indent=1))
         self._log_summary()
         if not self.sink and self.ranks == 1:  # in sink mode it is a part of another cell; ranks can't share a cache
             self._compile()

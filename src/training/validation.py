@@ -71,9 +71,16 @@ class Validation(Callback):
         rows = epoch_log.read(log_file, skip_damaged=True) if progress.step and log_file.is_file() else []
         self.scores = {row['epoch']: row[self.metric] for row in rows if row.get(self.metric) is not None}
         self.best: float | None = None
-        if self.best_file.is_file() and self.scores:
-            kept = [row['best'] for row in rows if row.get('best') is not None]  # earlier versions didn't say
-            self.best = kept[-1] if kept else (min if self.metric in ERRORS else max)(self.scores.values())
+        self.measured = f'{self.metric} with {boxes} boxes of {config["data"]["val_annotations"]}'
+        if self.best_file.is_file() and rows:
+            kept = [row for row in rows if row.get('best') is not None]  # earlier versions didn't say
+            if not kept and self.scores:
+                self.best = (min if self.metric in ERRORS else max)(self.scores.values())
+            elif kept and kept[-1]['best_of'] == self.measured:
+                self.best = kept[-1]['best']
+            elif kept:
+                logger.info(f'{self.best_file.name} is the best by {kept[-1]["best_of"]}; the first evaluation by '
+                            f'{self.measured} replaces it')
 
     def on_train_begin(self, run_context: RunContext) -> None:
         """Evaluate an epoch whose evaluation was stopped."""
@@ -123,7 +130,7 @@ class Validation(Callback):
         if is_best:
             self.best = score
         if self.table:
-            self.table.add({'epoch': epoch, **scores, 'best': self.best})
+            self.table.add({'epoch': epoch, **scores, 'best': self.best, 'best_of': self.measured})
         told = ', the best so far' if is_best else '' if self.best is None else f' (best: {self.best:.4f})'
         self.logger.info(f'epoch {epoch}: {self.metric} {score:.4f} with {self.boxes} boxes'
                          f'{told}, {seconds:.0f} s')

@@ -24,7 +24,28 @@ def test_one_library_that_a_change_of_the_flags_replaces(monkeypatch: pytest.Mon
     assert kernels.build_library() == first and first.stat().st_mtime_ns == made
     monkeypatch.setattr(kernels, 'FLAGS', (*kernels.FLAGS, '-DNDEBUG'))
     assert kernels.build_library() != first
-    assert len(list(tmp_path.rglob('*'))) == 3  # the folder and two libraries: nothing half-written
+    names = sorted(path.name for path in tmp_path.rglob('*.*'))
+    assert names == sorted(f'{path.name}{end}' for path in (first, kernels.build_library()) for end in ('', '.sha256'))
+
+
+@needs_compiler
+@pytest.mark.parametrize('rest', [0, 5000])
+def test_a_damaged_library_is_compiled_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rest: int) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.setattr(kernels, 'FLAGS', ('-O0', '-shared', '-fPIC', '-std=c++17', '-pthread'))
+    library = kernels.build_library()
+    whole = library.stat().st_size
+    with library.open('r+b') as file:
+        file.truncate(rest)
+    assert kernels.build_library() == library and library.stat().st_size == whole
+    kernels.set_threads(library, 1)
+
+
+def test_a_path_that_mindspore_cannot_have_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+                                                    caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'a:b'))
+    kernels._warn.cache_clear()
+    assert kernels.build_library() is None and 'takes no colon in the path; set XDG_CACHE_HOME' in caplog.text
 
 
 def fake_compiler(folder: Path, lines: str) -> str:

@@ -47,6 +47,14 @@ def test_records_follow_the_one_based_rules(dataset, root):
     assert dataset.groups() == [[0], [1], [2], [3], [4]]
 
 
+def test_labels_as_in_coco_weigh_no_more(root, tmp_path):
+    persons = json.loads((root / 'annotations/mpii_val.json').read_text())
+    for person in persons:
+        person['joints_vis'] = [2 * label for label in person['joints_vis']]
+    (tmp_path / 'mpii.json').write_text(json.dumps(persons))
+    assert {*_dataset(tmp_path / 'mpii.json', root / 'images').records[0]['joints_3d_visible'][:, 0]} <= {0, 1}
+
+
 def test_samples_have_padded_windows_and_targets_on_the_joints(dataset, root):
     persons = json.loads((root / 'annotations/mpii_val.json').read_text())
     for index, person in enumerate(persons):

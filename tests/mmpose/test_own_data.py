@@ -127,8 +127,9 @@ def test_a_saved_info_is_complete(tmp_path: Path) -> None:
     (['mouse'], {}, 'categories is malformed'),
     ([MOUSE], dict(sigma=1), "key 'sigma' is unknown"),
     ([MOUSE], dict(sigmas=[.1]), 'sigmas .* does not fit 4 keypoints'),
-    ([MOUSE], dict(upper_body=['knee']), 'knee'),
-    ([MOUSE], dict(skeleton=[5]), 'dataset_info is malformed'),
+    ([MOUSE], dict(upper_body=['x']), "no keypoint 'x'; valid: nose, L_Ear"),
+    ([MOUSE], dict(flip_pairs=[['L_Ear', 'R_Eer']]), "no keypoint 'R_Eer'; did you mean 'R_Ear'"),
+    ([MOUSE], dict(skeleton=[5]), 'data.info: an entry is malformed'),
 ])
 def test_what_does_not_fit_is_one_line(tmp_path: Path, categories: list, given: dict, words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:

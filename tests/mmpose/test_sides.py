@@ -23,6 +23,8 @@ from src.mmpose.sides import mirror_pairs, side_of
     ('olho esquerdo', 'olho direito'),
     ('左眼', '右眼'), ('左侧肩', '右侧肩'), ('前左脚', '前右脚'), ('目_左', '目_右'), ('左eye', '右eye'),
     ('левый глаз', 'правый глаз'), ('Левое_ухо', 'Правое_ухо'), ('왼쪽 눈', '오른쪽 눈'),
+    ('угол левого глаза', 'угол правого глаза'), ('палец_левой_руки', 'палец_правой_руки'), ('левые_усы', 'правые_усы'),
+    ('좌측 눈', '우측 눈'), ('ひだりめ', 'みぎめ'),
 ])
 def test_sides_are_found_in_many_spellings(left: str, right: str) -> None:
     assert (side_of(left), side_of(right)) == ('left', 'right')
@@ -33,7 +35,8 @@ def test_sides_are_found_in_many_spellings(left: str, right: str) -> None:
 @pytest.mark.parametrize(('left', 'right'), [
     ('lear', 'rear'), ('Lear', 'Rear'), ('lshoulder', 'rshoulder'), ('lf_paw', 'rf_paw'), ('FL_paw', 'FR_paw'),
     ('flpaw', 'frpaw'), ('RL', 'RR'), ('L', 'R'), ('L1', 'R1'), ('forelegL1', 'forelegR1'), ('lt_eye', 'rt_eye'),
-    ('lft_eye', 'rgt_eye'), ('ojo_izq', 'ojo_der'), ('zampa_sx', 'zampa_dx'), ('olho_esq', 'olho_dir'),
+    ('lft_eye', 'rgt_eye'), ('ojo_izq', 'ojo_der'), ('ojo_izqdo', 'ojo_dcho'),
+    ('zampa_sx', 'zampa_dx'), ('olho_esq', 'olho_dir'),
     ('li. Auge', 're. Auge'), ('oeil_g', 'oeil_d'),
 ])
 def test_letters_and_abbreviations_are_sides_where_both_names_exist(left: str, right: str) -> None:

@@ -112,6 +112,29 @@ def test_bad_files(checkpoint: Path, tmp_path: Path) -> None:
             load_model(tmp_path / name, model_config='litehrnet_tiny_coco_128x96')
 
 
+def test_a_file_and_another_models_configuration(tmp_path: Path) -> None:
+    pytest.importorskip('onnxruntime')
+    config = resolve({'device': 'CPU', 'model_config': 'litehrnet_tiny_coco_128x96'}, {})[1]
+    network, path, image = build_network(config), tmp_path / 'net.onnx', np.zeros((99, 99, 3), np.uint8)
+    export_network(network, path, 'ONNX', config, 'litehrnet_tiny_coco_128x96')
+    for name, words in (('litehrnet_18_coco_256x192', r'net\.onnx: does not take \(2, 3, 256, 192\) .*model_config'),
+                        ('litehrnet_18_wholebody_hand_256x256', 'net.onnx: does not take')):
+        with pytest.raises(InputError, match=words) as caught:
+            load_model(path, model_config=name).predict(image, [[0, 0, 99, 99]])
+        assert '\n' not in str(caught.value)
+    own = tmp_path / 'own.py'
+    own.write_text('from configs.litehrnet_18_wholebody_hand_256x256 import config\n'
+                   'config["data"].update(image_size=(96, 128), heatmap_size=None)\n')
+    with pytest.raises(InputError, match='finds 17 keypoints, and the model configuration has 21'):
+        load_model(path, model_config=str(own)).predict(image, [[0, 0, 99, 99]])
+    model = importlib.import_module('onnx').load(path)
+    del model.metadata_props[:]
+    model.metadata_props.add(key='model_config', value='my net')  # of another tool
+    importlib.import_module('onnx').save(model, path)
+    keypoints = load_model(path, model_config='litehrnet_tiny_coco_128x96').predict(image, [[0, 0, 99, 99]])
+    assert keypoints.shape == (1, 17, 3)
+
+
 def test_a_checkpoint_named_after_its_configuration_needs_no_more(tmp_path: Path) -> None:
     _, config = resolve({'model_config': 'litehrnet_tiny_coco_128x96'}, {})
     network = build_network(config)

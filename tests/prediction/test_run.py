@@ -87,9 +87,9 @@ def test_images_without_an_id_get_one_that_is_free(folder: Path) -> None:
     sources = find_sources([str(folder / 'in')], folder / 'out')
     prediction = PredictionRun(
         make_model(), sources, whole_image, OutputFolder(folder / 'out', sources), nms=None, style=Style(),
-        category_id=1, image_ids={sources[0]: 'text', sources[1]: 2 ** 62})
+        category_id=1, image_ids={sources[0]: 'text', sources[1]: 2 ** 61}, taken_ids=['text', 2 ** 61, str(2 ** 62)])
     prediction.run()
-    ids = ['text', 2 ** 62, *(2 ** 62 + n for n in range(1, 7))]
+    ids = ['text', 2 ** 61, *(2 ** 62 + n for n in range(1, 7))]
     assert [r['image_id'] for r in results(folder)] == ids
 
 

@@ -178,7 +178,7 @@ def test_training_keeps_the_best_by_the_first_metric(hands: Path, tmp_path: Path
     progress.step = 4
     resumed.on_train_epoch_end(None)  # the true figure of random weights
     row = epoch_log.read(table.path)[-1]
-    assert row['epoch'] == 4 and row[metric] > 0 and set(row) == {'epoch', metric, 'AUC', 'best'}
+    assert row['epoch'] == 4 and row[metric] > 0 and set(row) == {'epoch', metric, 'AUC', 'best', 'best_of'}
 
 
 @pytest.fixture(scope='module')

@@ -93,6 +93,12 @@ def test_export_is_reloaded_and_compared(trained: Path, synthetic: Path, tmp_pat
     assert heatmaps.shape == (2, 17, 16, 16) and np.ptp(heatmaps) > 0
 
 
+@pytest.mark.parametrize('decoding', ['udp', 'megvii'])
+def test_keypoints_of_other_heatmaps_are_not_exported(trained: Path, synthetic: Path, decoding: str) -> None:
+    with pytest.raises(InputError, match=f'--decode: .* wrong for heatmaps of eval.decoding {decoding}; leave it out'):
+        export_program.main(common(synthetic, trained, '--decode', '--eval.decoding', decoding))
+
+
 @pytest.mark.slow
 def test_weights_to_start_from_and_first_epoch(trained: Path, synthetic: Path, tmp_path: Path) -> None:
     start = trained / 'checkpoints' / 'tiny' / 'litehrnet_18_coco_256x192_epoch1.ckpt'

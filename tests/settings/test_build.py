@@ -1,15 +1,31 @@
 """Networks and data sets from settings."""
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from src.common.errors import InputError
+from src.config import resolve
 from src.mmpose.loader import epoch_order
 from src.settings.build import build_dataset
 from tests.test_config import OWN, settings
+
+
+def test_nme_needs_somebody_with_both_its_keypoints(synthetic: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(synthetic, tmp_path / 'coco')
+    file = root / 'annotations/person_keypoints_val2017.json'
+    content = json.loads(file.read_text())
+    for person in content['annotations']:
+        person['keypoints'][2] = 0  # the nose is not labelled
+    file.write_text(json.dumps(content))
+    dotted = {'eval.boxes': 'gt', 'eval.metrics': 'NME', 'eval.nme_keypoints': '1,2'}
+    assert len(build_dataset(*resolve({'data_root': str(root)}, dotted), 'val'))
+    with pytest.raises(InputError, match=r'eval.nme_keypoints \(0, 2\): nobody in .*val2017.json has them labelled'):
+        build_dataset(*resolve({'data_root': str(root)}, {**dotted, 'eval.nme_keypoints': '0,2'}), 'val')
 
 
 def test_seeds_of_64_bits_fix_augmentation_and_order(synthetic: Path) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import os
 import resource
@@ -251,6 +252,17 @@ def test_a_later_training_is_newer_than_all_of_an_earlier_one(tmp_path: Path) ->
     run_epochs(make(tmp_path, TrainingState(200.0, 0, {}, {})), 1)
     states = find_valid_states(tmp_path / 'net.ckpt', LOGGER)
     assert [p.name for p in states] == ['net_epoch5.state', 'net_epoch1.state']
+
+
+def test_states_of_a_training_before_the_last_are_not_resumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run_epochs(make(tmp_path, BEGIN), 1)
+    states = find_valid_states(tmp_path / 'net.ckpt', LOGGER)
+    for began, step in ((100.0, 2), (200.0, 0)):  # the second was killed before it saved one
+        (tmp_path / 'config.json').write_text(json.dumps({'start_time': began}))
+        assert find_start(make_step(), states, 'auto', {'a': 1}, tmp_path, LOGGER).step == step
+    assert 'net_epoch1.state is of a training before the last one, which saved no state' in caplog.text
+    with pytest.raises(InputError, match='has no valid training state'):
+        find_start(make_step(), states, 'yes', {'a': 1}, tmp_path, LOGGER)
 
 
 def test_names_with_the_signs_of_patterns(tmp_path: Path) -> None:

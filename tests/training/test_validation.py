@@ -192,6 +192,10 @@ def test_the_best_is_the_best_that_could_be_saved(synthetic: Path, tmp_path: Pat
     assert resumed.best == 0.48, 'not the 0.5 that is in no file, nor what the log has left'
     resumed._record({'AP': 0.3}, 1.0)
     assert validation.best_file.read_text() == 'epoch 3'
+    config['eval'].update(boxes='gt', metrics=('PCK',))  # as --resume may
+    other = Validation(None, progress, experiment, config, LOGGER, StopSignals(), table)
+    assert other.best is None, 'a PCK is not compared with an AP'
+    config['eval'].update(boxes='det', metrics=('AP',))
     progress.step = 0
     assert Validation(None, progress, experiment, config, LOGGER, StopSignals(), table).best is None, 'another training'
 
