@@ -102,6 +102,7 @@ stop_launcher() {
     done
     kill -"$3" "$1" 2>/dev/null || true
     wait "$1" || true
+    grep -hs ' after step .* pass --resume to continue$' "$log_dir/all.log" | tail -1 || true  # launchers call it a fault
     exit "$4"
 }
 
