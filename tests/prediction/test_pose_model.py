@@ -123,8 +123,8 @@ def test_a_file_and_another_models_configuration(tmp_path: Path) -> None:
             load_model(path, model_config=name).predict(image, [[0, 0, 99, 99]])
         assert '\n' not in str(caught.value)
     own = tmp_path / 'own.py'
-    own.write_text('from configs.litehrnet_18_wholebody_hand_256x256 import config\n'
-                   'config["data"].update(image_size=(96, 128), heatmap_size=None)\n')
+    own.write_text('from configs.litehrnet_18_wholebody_hand_256x256 import config as hands\n'
+                   'config = dict(hands, data=dict(hands["data"], image_size=(96, 128), heatmap_size=None))\n')
     with pytest.raises(InputError, match='finds 17 keypoints, and the model configuration has 21'):
         load_model(path, model_config=str(own)).predict(image, [[0, 0, 99, 99]])
     model = importlib.import_module('onnx').load(path)
