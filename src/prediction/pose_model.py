@@ -53,8 +53,8 @@ class PoseModel:
         self.forward, self.config, self._decoder = forward, config, decoder
         self.info = DatasetInfo.from_dict(data['info'])
         self.categories = [PERSON] if self.info.name in ('coco', 'mpii') else categories
-        self._flip_index = self.info.flip_index if config['eval']['flip_test'] and self.info.can_flip else None
         self._samples = TopDownDataset(self.info, data['image_size'], data['heatmap_size'], config['val_pipeline'])
+        self._flip_index = self._samples.flip_index(config['eval'])
 
     def predict(self, image: np.ndarray, boxes: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
         """Return the keypoints of the persons in an image.

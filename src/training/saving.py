@@ -45,17 +45,11 @@ def find_valid_states(final: Path, logger: logging.Logger) -> list[Path]:
     return [path for _, _, path in sorted(found)]
 
 
-def of_this_training(states: list[Path], folder: Path, logger: logging.Logger) -> list[Path]:
-    """Return the states of the training that wrote config.json; those before it are named in the log.
-
-    A training that was killed before it saved a state is the folder's last all the same.
-    """
+def is_of_last_training(state: TrainingState, folder: Path) -> bool:
+    """Return whether a state is of the training that wrote config.json, and that may have been killed without any."""
     file = folder / 'config.json'
     began = load_json(file).get('start_time') if file.is_file() else None  # earlier versions didn't say
-    mine = [path for path in states if began in (None, read_state(path).start_time)]
-    if states and not mine:
-        logger.warning(f'{states[-1]} is of a training before the last one, which saved no state')
-    return mine
+    return began in (None, state.start_time)
 
 
 def find_start(step: TrainStep, states: list[Path], resume: str, settings: dict[str, Any], folder: Path,
@@ -70,13 +64,14 @@ def find_start(step: TrainStep, states: list[Path], resume: str, settings: dict[
     Raises:
         InputError: a state is asked for and there is none, or it is of another training.
     """
-    mine = of_this_training(states, folder, logger) if resume != 'no' else []
-    if mine:
-        state = read_state(mine[-1])
-        require_same_settings(state.settings, settings, mine[-1])
-        fill_step(step, state, mine[-1])
-        logger.info(f'resuming from {mine[-1]} at step {state.step}')
-        return state
+    if states and resume != 'no':
+        state = read_state(states[-1])
+        if is_of_last_training(state, folder):
+            require_same_settings(state.settings, settings, states[-1])
+            fill_step(step, state, states[-1])
+            logger.info(f'resuming from {states[-1]} at step {state.step}')
+            return state
+        logger.warning(f'{states[-1]} is of a training before the last one, which saved no state')
     if resume == 'yes':
         raise InputError(f'--resume: {folder} has no valid training state; check --experiment_tag and --model_config, '
                          'or pass --resume auto to start without one')
